@@ -1,0 +1,1 @@
+"""The host: network namespaces, links, forwards, and probes of what it can do. Only ``links`` imports pyroute2."""

@@ -1,0 +1,1 @@
+"""Virt kinds and the libvirt connection. Only ``connection`` imports libvirt."""
