@@ -1,0 +1,92 @@
+"""``up``, ``down`` and what ``plan`` shows: observe, plan, execute, observe again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vlab import plan, state
+from vlab.engine import admission
+from vlab.engine.deeds import LabDeeds
+from vlab.engine.drivers import Drivers
+from vlab.engine.executor import execute
+from vlab.engine.observe import observe
+from vlab.engine.wanted import Target, targets, wanted
+from vlab.errors import HostError, VerifyError
+from vlab.events import Sink, silent
+from vlab.guests import keys
+from vlab.plan import Observed, Plan
+from vlab.topology.lab import Lab
+
+DOWN_ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run did. ``accel`` is what KVM wanters got, and why."""
+
+    plan: Plan
+    accel: str
+    accel_why: str
+
+
+def preview(drivers: Drivers, lab: Lab) -> Plan:
+    """The plan of ``up`` without touching anything; without libvirt or privileges everything counts as absent."""
+    try:
+        observed = observe(drivers, lab.name)
+    except HostError:
+        observed = plan.NOTHING
+    return _plan(lab, _targets(drivers, lab, admission.guess(drivers, lab)), observed)
+
+
+def up(drivers: Drivers, lab: Lab, text: str, sink: Sink = silent, *, keep: bool = False) -> Outcome:
+    """Converge the host to ``lab``. Raises ``VlabError``; what this run made is undone before, unless ``keep``."""
+    with state.locked(drivers.paths, lab.name):
+        observed = observe(drivers, lab.name)
+        admission.refuse(drivers, lab, observed)
+        accel = admission.accelerator(drivers, lab, sink)
+        made = _targets(drivers, lab, accel.name)
+        steps = _plan(lab, made, observed)
+        if steps:
+            state.declare(drivers.paths, lab.name, text)
+            deeds = LabDeeds(drivers, lab.name, sink, dict(observed.domains), lab, made)
+            journal = state.Journal(drivers.paths.journal(lab.name))
+            execute(steps, deeds, admission.limits(accel.name), journal.write, sink, keep=keep)
+            _expect_nothing(_plan(lab, made, observe(drivers, lab.name)))
+    return Outcome(steps, accel.name, accel.why)
+
+
+def down(drivers: Drivers, lab: str, sink: Sink = silent) -> None:
+    """Remove everything that carries the lab's mark. Works with state folder and topology gone. Raises ``VerifyError`` when
+    something is left after all."""
+    with state.locked(drivers.paths, lab, wait=5.0):
+        for _ in range(DOWN_ROUNDS):
+            observed = observe(drivers, lab)
+            steps = plan.remove(observed)
+            if not steps:
+                break
+            deeds = LabDeeds(drivers, lab, sink, dict(observed.domains))
+            execute(steps, deeds, {}, lambda *_: None, sink, keep=True)
+        state.forget(drivers.paths, lab)
+    if left := plan.remove(observe(drivers, lab)).steps:
+        raise VerifyError(
+            f"lab {lab}: something is left",
+            details=[step.id for step in left],
+            hint=f"vlab down {lab} again, then vlab audit",
+        )
+
+
+def _targets(drivers: Drivers, lab: Lab, accel: str) -> dict[str, Target]:
+    return targets(drivers, lab, accel, keys.public_key(drivers.paths.root))
+
+
+def _plan(lab: Lab, made: dict[str, Target], observed: Observed) -> Plan:
+    return plan.make(wanted(lab, made), observed)
+
+
+def _expect_nothing(again: Plan) -> None:
+    if again:
+        raise VerifyError(
+            "the host still differs from the file after the run",
+            details=[f"{step.id}: {step.why}" for step in again.steps],
+            hint="something else may change it too; run vlab up again",
+        )

@@ -1,0 +1,58 @@
+"""A completed lab → what the plan compares: each node's form, queue and digests. Pure but for the accelerator's cached answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vlab.engine.drivers import Drivers
+from vlab.guests import transition
+from vlab.guests.settings import Settings
+from vlab.hypervisors import xml
+from vlab.hypervisors.kind import kind
+from vlab.images.artifact import Artifact, Clone
+from vlab.images.clone import planned
+from vlab.lvs.settings import for_node
+from vlab.plan import Wanted, WantedNode
+from vlab.topology.lab import Lab, Node
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Everything a deed needs to know of one node."""
+
+    node: Node
+    accel: str
+    artifact: Artifact
+    clone: Clone
+    settings: Settings
+    digest: str
+
+    @property
+    def settings_digest(self) -> str:
+        return transition.digest(self.settings)
+
+
+def targets(drivers: Drivers, lab: Lab, accel: str, ssh_key: str) -> dict[str, Target]:
+    """By node name. ``accel`` is what KVM wanters get: «kvm» or «tcg»."""
+    return {node.name: _target(drivers, lab, node, accel, ssh_key) for node in lab.nodes}
+
+
+def _target(drivers: Drivers, lab: Lab, node: Node, accel: str, ssh_key: str) -> Target:
+    virt = kind(node.virt)
+    own = virt.accelerator(accel)
+    artifact = drivers.store.planned(drivers.recipes[node.image], virt.form)
+    folder = drivers.paths.clone(lab.name, node.name)
+    clone = planned(artifact, folder)
+    element = virt.domain(lab, node, clone, own, folder)
+    return Target(
+        node, own, artifact, clone, for_node(lab, node, ssh_key=ssh_key), xml.digest(element, artifact.digest)
+    )
+
+
+def wanted(lab: Lab, made: dict[str, Target]) -> Wanted:
+    return Wanted(lab, tuple(_node(target) for target in made.values()))
+
+
+def _node(target: Target) -> WantedNode:
+    virt = kind(target.node.virt)
+    return WantedNode(target.node, virt.form, virt.queue, target.digest, target.settings_digest)
