@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import shlex
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vlab.errors import CommandError, HostError, WaitError
 
@@ -58,14 +63,15 @@ def run(
     ``CommandError`` for a non-zero exit code unless ``check`` is false.
     """
     log.debug("+ %s", shlex.join(argv))
-    try:
-        done = subprocess.run(
-            _mortal(argv), input=input if input is not None else b"", capture_output=True,
-            timeout=timeout, env=environment(env), cwd=cwd, pass_fds=pass_fds, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise WaitError(f"{argv[0]} did not end within {timeout:.0f} s", details=[shlex.join(argv)]) from error
-    result = Result(done.returncode, done.stdout, done.stderr)
+    with _child(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=environment(env), cwd=cwd, pass_fds=pass_fds,
+    ) as child:  # fmt: skip
+        try:
+            stdout, stderr = child.communicate(input or b"", timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            raise WaitError(f"{argv[0]} did not end within {timeout:.0f} s", details=[shlex.join(argv)]) from error
+    result = Result(child.returncode, stdout, stderr)
     _refuse_missing(argv, result)
     if check and result.code:
         raise CommandError(argv, result.code, (result.stdout + b"\n" + result.stderr).decode(errors="replace"))
@@ -81,9 +87,9 @@ def stream(
     """
     log.debug("+ %s", shlex.join(argv))
     seen: list[str] = []
-    with subprocess.Popen(
-        _mortal(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment(env)
-    ) as child:
+    with _child(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment(env)
+    ) as child:  # fmt: skip
         assert child.stdin is not None and child.stdout is not None
         child.stdin.write(input)
         child.stdin.close()
@@ -95,6 +101,43 @@ def stream(
     _refuse_missing(argv, result)
     if result.code:
         raise CommandError(argv, result.code, "\n".join(seen))
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What a watched command showed: was the marker seen, did it end by itself, and its output (both streams)."""
+
+    found: bool
+    ended: bool
+    output: bytes
+
+
+def run_until(argv: Sequence[str], marker: bytes, timeout: float) -> Watched:
+    """Run ``argv`` until its output holds ``marker``, it ends, or ``timeout`` seconds have passed; then kill it.
+
+    Raises ``HostError`` when the program is missing. A deadline is an answer, not an error.
+    """
+    log.debug("+ %s", shlex.join(argv))
+    with _child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment()) as child:
+        watched = _watch(child, marker, time.monotonic() + timeout)
+        child.kill()
+    if watched.ended:
+        _refuse_missing(argv, Result(child.returncode, watched.output, b""))
+    return watched
+
+
+def _watch(child: subprocess.Popen[bytes], marker: bytes, deadline: float) -> Watched:
+    assert child.stdout is not None
+    output = b""
+    while marker not in output:
+        if not select.select([child.stdout], [], [], max(0, deadline - time.monotonic()))[0]:
+            return Watched(found=False, ended=False, output=output)
+        chunk = os.read(child.stdout.fileno(), 65536)
+        if not chunk:
+            child.wait()
+            return Watched(found=False, ended=True, output=output)
+        output += chunk
+    return Watched(found=True, ended=False, output=output)
 
 
 def interactive(argv: Sequence[str]) -> int:
@@ -113,8 +156,33 @@ def spawn(argv: Sequence[str], *, log_file: Path) -> int:
     return child.pid
 
 
-def _mortal(argv: Sequence[str]) -> list[str]:
-    return ["setpriv", "--pdeathsig", "KILL", "--", *argv]
+def kill_children() -> None:
+    """Kill every command that runs now on behalf of this process; their callers get a ``CommandError``. For a run that is
+    being called off."""
+    with _guard:
+        for child in _children:
+            child.kill()
+
+
+_children: set[subprocess.Popen[bytes]] = set()
+_guard = threading.Lock()
+
+
+@contextmanager
+def _child(argv: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A child that dies with vlab, with the block, and with ``kill_children``."""
+    with subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", *argv], **options) as child:
+        with _guard:
+            _children.add(child)
+        try:
+            yield child
+        except BaseException:
+            child.kill()
+            raise
+        finally:
+            child.wait()
+            with _guard:
+                _children.discard(child)
 
 
 def _refuse_missing(argv: Sequence[str], result: Result) -> None:

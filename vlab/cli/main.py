@@ -23,7 +23,7 @@ def common(
     verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="say more; twice: every command")] = 0,
     debug: Annotated[
         bool, typer.Option("--debug", help="every command and libvirt call, tracebacks", envvar="VLAB_DEBUG")
-    ] = False,  # noqa: FBT002 (typer reads flags from such defaults)
+    ] = False,
 ) -> None:
     level = logging.DEBUG if debug or verbose > 1 else logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, stream=sys.stderr, format="%(relativeCreated)7.0f %(name)s %(message)s")

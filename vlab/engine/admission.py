@@ -19,9 +19,9 @@ TCG = host_accel.Accel("tcg", "no guest of this lab asks for KVM")
 CONTAINERS_AT_ONCE = 4
 
 
-def refuse(drivers: Drivers, lab: Lab, observed: Observed) -> None:
+def refuse(lab: Lab, observed: Observed) -> None:
     """Raise ``HostError``, by name, for what this host cannot do; before anything is made."""
-    lacks = [*_missing_features(lab), *_memory(drivers, lab, observed)]
+    lacks = [*_missing_features(lab), *_memory(lab, observed)]
     if lacks:
         raise HostError(
             f"lab {lab.name} cannot run on this host", details=lacks, hint="vlab doctor says what this host can do"
@@ -39,7 +39,7 @@ def _missing_features(lab: Lab) -> list[str]:
     ]
 
 
-def _memory(drivers: Drivers, lab: Lab, observed: Observed) -> list[str]:
+def _memory(lab: Lab, observed: Observed) -> list[str]:
     """Guests that run already have their memory; the others need theirs."""
     needed = [kind(node.virt).cost(node) for node in lab.nodes if node.name not in observed.domains]
     return memory.refuse(needed)

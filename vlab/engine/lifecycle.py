@@ -42,7 +42,7 @@ def up(drivers: Drivers, lab: Lab, text: str, sink: Sink = silent, *, keep: bool
     """Converge the host to ``lab``. Raises ``VlabError``; what this run made is undone before, unless ``keep``."""
     with state.locked(drivers.paths, lab.name):
         observed = observe(drivers, lab.name)
-        admission.refuse(drivers, lab, observed)
+        admission.refuse(lab, observed)
         accel = admission.accelerator(drivers, lab, sink)
         made = _targets(drivers, lab, accel.name)
         steps = _plan(lab, made, observed)

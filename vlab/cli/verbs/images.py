@@ -61,8 +61,8 @@ def _known(drivers: Drivers, chosen: list[str] | None) -> list[str]:
 @app.command()
 def rm(
     image: ImagesArgument = None,
-    all_: Annotated[bool, typer.Option("--all", help="every built image")] = False,  # noqa: FBT002 (a typer flag)
-    yes: YesOption = False,  # noqa: FBT002 (a typer flag)
+    all_: Annotated[bool, typer.Option("--all", help="every built image")] = False,
+    yes: YesOption = False,
 ) -> None:
     """Remove built images; those that a running lab stands on are refused."""
     drivers = Drivers.open()

@@ -34,8 +34,8 @@ def up(
     as_: AsOption = "",
     timeout: TimeoutOption = GUEST_TIMEOUT,
     output: OutputOption = Output.table,
-    keep: Annotated[bool, typer.Option("--keep", help="after a failure keep what was made, for a look")] = False,  # noqa: FBT002 (a typer flag)
-    verify: Annotated[bool, typer.Option(help="send traffic afterwards and compare")] = True,  # noqa: FBT002 (a typer flag)
+    keep: Annotated[bool, typer.Option("--keep", help="after a failure keep what was made, for a look")] = False,
+    verify: Annotated[bool, typer.Option(help="send traffic afterwards and compare")] = True,
 ) -> None:
     """Make the lab as the file says. A second run changes only what differs."""
     from vlab.cli.labs import all_from_file
@@ -79,9 +79,9 @@ def _summary(lab: Lab, outcome: Outcome, seconds: float) -> str:
 def down(
     lab: LabArgument = "",
     topo: TopologyOption = None,
-    all_: Annotated[bool, typer.Option("--all", help="every lab on this host")] = False,  # noqa: FBT002 (a typer flag)
+    all_: Annotated[bool, typer.Option("--all", help="every lab on this host")] = False,
     as_: AsOption = "",
-    yes: YesOption = False,  # noqa: FBT002 (a typer flag)
+    yes: YesOption = False,
 ) -> None:
     """Remove a lab and every trace of it, by the marks it carries."""
     from vlab.cli.labs import lab_name
