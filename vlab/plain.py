@@ -44,7 +44,7 @@ def _restore(hint: Any, data: Any) -> Any:
         return None
     if get_origin(hint) is tuple:
         return tuple(_restore(get_args(hint)[0], item) for item in data)
-    return from_plain(hint, data) if is_dataclass(hint) else scalar(hint, data)
+    return from_plain(hint, data) if _is_record(hint) else scalar(hint, data)
 
 
 def to_element(value: object, name: str, namespace: str, prefix: str) -> etree._Element:
@@ -73,25 +73,25 @@ def _place(parent: etree._Element, name: str, value: object, build: Any) -> None
         parent.set(name, str(value))
 
 
-def from_element(kind: type[T], element: etree._Element, namespace: str) -> T:
-    """Reads what ``to_element`` made. Raises as ``from_plain`` does."""
+def from_element(kind: type[T], element: etree._Element) -> T:
+    """Reads what ``to_element`` made, in whatever namespace: libvirt hands metadata out without it. Raises as ``from_plain`` does."""
     made: dict[str, Any] = {}
     for name, hint in hints(kind):
         hint = _without_none(hint)
         if get_origin(hint) is tuple:
-            children = element.findall(f"{{{namespace}}}{_singular(name)}")
-            made[name] = tuple(_item(get_args(hint)[0], child, namespace) for child in children)
-        elif is_dataclass(hint):
-            child = element.find(f"{{{namespace}}}{name}")
-            made |= {} if child is None else {name: _item(hint, child, namespace)}
+            children = element.findall(f"{{*}}{_singular(name)}")
+            made[name] = tuple(_item(get_args(hint)[0], child) for child in children)
+        elif _is_record(hint):
+            child = element.find(f"{{*}}{name}")
+            made |= {} if child is None else {name: _item(hint, child)}
         elif (text := element.get(name)) is not None:
             made[name] = scalar(hint, text)
     optional = {name: None for name, hint in hints(kind) if type(None) in get_args(hint)}
     return kind(**{**optional, **made})
 
 
-def _item(hint: Any, element: etree._Element, namespace: str) -> Any:
-    return from_element(hint, element, namespace) if is_dataclass(hint) else scalar(hint, element.text or "")
+def _item(hint: Any, element: etree._Element) -> Any:
+    return from_element(hint, element) if _is_record(hint) else scalar(hint, element.text or "")
 
 
 def scalar(hint: Any, data: Any) -> Any:
@@ -110,6 +110,10 @@ def _hints(kind: type) -> tuple[tuple[str, Any], ...]:
 def hints(kind: type) -> Iterator[tuple[str, Any]]:
     """Each field's name and resolved type."""
     return iter(_hints(kind))
+
+
+def _is_record(hint: Any) -> bool:
+    return is_dataclass(hint)
 
 
 def _without_none(hint: Any) -> Any:

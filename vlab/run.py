@@ -118,7 +118,9 @@ def run_until(argv: Sequence[str], marker: bytes, timeout: float) -> Watched:
     Raises ``HostError`` when the program is missing. A deadline is an answer, not an error.
     """
     log.debug("+ %s", shlex.join(argv))
-    with _child(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment()) as child:
+    with _child(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment()
+    ) as child:
         watched = _watch(child, marker, time.monotonic() + timeout)
         child.kill()
     if watched.ended:
@@ -130,14 +132,23 @@ def _watch(child: subprocess.Popen[bytes], marker: bytes, deadline: float) -> Wa
     assert child.stdout is not None
     output = b""
     while marker not in output:
-        if not select.select([child.stdout], [], [], max(0, deadline - time.monotonic()))[0]:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([child.stdout], [], [], left)[0]:
             return Watched(found=False, ended=False, output=output)
         chunk = os.read(child.stdout.fileno(), 65536)
         if not chunk:
-            child.wait()
-            return Watched(found=False, ended=True, output=output)
+            return Watched(found=False, ended=_ends(child, deadline), output=output)
         output += chunk
     return Watched(found=True, ended=False, output=output)
+
+
+def _ends(child: subprocess.Popen[bytes], deadline: float) -> bool:
+    """Whether a child that closed its output is gone by the deadline."""
+    try:
+        child.wait(max(0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def interactive(argv: Sequence[str]) -> int:

@@ -23,10 +23,15 @@ def parsed(file: str) -> tuple[Source, Topology]:
     return source, parse(source, images=catalogue())
 
 
+def all_from_file(given: str, option: Path | None, copies: list[str]) -> list[tuple[str, Lab]]:
+    """(text, completed lab) of the topology file meant, once for each name in ``copies``, or once under its own."""
+    source, topology = parsed(topology_file(given, option))
+    return [(source.text, complete(topology, name or None)) for name in copies or [""]]
+
+
 def from_file(given: str, option: Path | None, name: str = "") -> tuple[str, Lab]:
     """(text, completed lab) of the topology file meant."""
-    source, topology = parsed(topology_file(given, option))
-    return source.text, complete(topology, name or None)
+    return all_from_file(given, option, [name])[0]
 
 
 def lab_name(drivers: Drivers, word: str) -> str:

@@ -56,7 +56,7 @@ def verified(drivers: Drivers, lab: Lab) -> list[Check]:
             raise GuestError(f"{node} is not running", hint=f"vlab up makes it again; vlab status {lab.name}")
         return drivers.channel(domains[node])
 
-    return verify(lab, channel_of, lambda image: drivers.recipes[image].serves)
+    return verify(lab, channel_of, lambda image: dict(drivers.recipes[image].serves))
 
 
 def show_checks(lab: str, checks: Sequence[Check]) -> None:

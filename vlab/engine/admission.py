@@ -15,7 +15,7 @@ from vlab.lvs.modes import mode
 from vlab.plan import Observed
 from vlab.topology.lab import Lab
 
-TCG = host_accel.Accel("tcg", "no guest of this lab asks for KVM")
+NOT_ASKED = host_accel.Accel("tcg", "no guest of this lab asks for KVM")
 CONTAINERS_AT_ONCE = 4
 
 
@@ -50,19 +50,28 @@ def accelerator(drivers: Drivers, lab: Lab, sink: Sink = silent) -> host_accel.A
     if lab.accel == "tcg":
         return host_accel.Accel("tcg", "the topology says accel: tcg")
     if not any(kind(node.virt).wants_kvm for node in lab.nodes):
-        return TCG
-    if (quick := host_accel.without_booting(drivers.paths.root)) is None:
-        sink(Event("accelerator", "started", "does KVM really work here?"))
-        artifact = build.kernel(drivers.store, sink)
-        quick = host_accel.accelerator(artifact.kernel, artifact.initrd, drivers.paths.root)
-        sink(Event("accelerator", "done", quick.why))
-    if lab.accel == "kvm" and quick.name != "kvm":
+        return NOT_ASKED
+    answer = host_accel.without_booting(drivers.paths.root) or _tried(drivers, lab, sink)
+    if lab.accel == "kvm" and answer.name != "kvm":
         raise HostError(
             "the topology says accel: kvm, and KVM does not work here",
-            details=[quick.why],
+            details=[answer.why],
             hint="accel: auto runs under TCG instead",
         )
-    return quick
+    return answer
+
+
+def _tried(drivers: Drivers, lab: Lab, sink: Sink) -> host_accel.Accel:
+    """Boot the kernel of the first guest that wants KVM, under KVM."""
+    node = next(node for node in lab.nodes if kind(node.virt).wants_kvm)
+    form = kind(node.virt).form
+    build.build(drivers.recipes[node.image], form, drivers.store, sink)
+    kernel = drivers.store.kernel(form)
+    assert kernel is not None, "what wants KVM boots a kernel"
+    sink(Event("accelerator", "started", "does KVM really work here?"))
+    answer = host_accel.accelerator(kernel / "kernel", kernel / "initrd", drivers.paths.root)
+    sink(Event("accelerator", "done", answer.why))
+    return answer
 
 
 def guess(drivers: Drivers, lab: Lab) -> str:

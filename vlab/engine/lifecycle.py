@@ -41,9 +41,9 @@ def preview(drivers: Drivers, lab: Lab) -> Plan:
 def up(drivers: Drivers, lab: Lab, text: str, sink: Sink = silent, *, keep: bool = False) -> Outcome:
     """Converge the host to ``lab``. Raises ``VlabError``; what this run made is undone before, unless ``keep``."""
     with state.locked(drivers.paths, lab.name):
-        observed = observe(drivers, lab.name)
-        admission.refuse(lab, observed)
+        admission.refuse(lab, observe(drivers, lab.name))
         accel = admission.accelerator(drivers, lab, sink)
+        observed = observe(drivers, lab.name)
         made = _targets(drivers, lab, accel.name)
         steps = _plan(lab, made, observed)
         if steps:

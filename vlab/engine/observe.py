@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vlab.engine.drivers import Drivers
 from vlab.host import internet, links
-from vlab.images.store import Store
+from vlab.images.forms import FORMS
 from vlab.plan import FoundBridge, Observed
 from vlab.state import labs_on_disk
 from vlab.topology.lab import namespace
@@ -22,7 +22,7 @@ def observe(drivers: Drivers, lab: str) -> Observed:
         ports={port.device: port.bridge for port in found.ports},
         domains={domain.mark.node.name: domain for domain in drivers.hypervisors.domains(lab)},
         clones=clones(drivers, lab),
-        built=built(drivers.store),
+        built=built(drivers),
         internet=lab in internet.running(),
         unadopted=frozenset(links.root_leftovers()),
     )
@@ -34,9 +34,12 @@ def clones(drivers: Drivers, lab: str) -> frozenset[str]:
     return frozenset(path.name for path in folder.iterdir()) if folder.is_dir() else frozenset()
 
 
-def built(store: Store) -> frozenset[str]:
-    """«image:form» of every current artefact."""
-    return frozenset(f"{item.image}:{item.form}" for item in store.built())
+def built(drivers: Drivers) -> frozenset[str]:
+    """«image:form» of every artefact that is built from today's recipes."""
+    found = (
+        (recipe, form) for recipe in drivers.recipes.values() for form in FORMS if drivers.store.find(recipe, form)
+    )
+    return frozenset(f"{recipe.name}:{form}" for recipe, form in found)
 
 
 def lab_names(drivers: Drivers) -> list[str]:

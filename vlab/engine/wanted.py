@@ -34,13 +34,17 @@ class Target:
 
 def targets(drivers: Drivers, lab: Lab, accel: str, ssh_key: str) -> dict[str, Target]:
     """By node name. ``accel`` is what KVM wanters get: «kvm» or «tcg»."""
-    return {node.name: _target(drivers, lab, node, accel, ssh_key) for node in lab.nodes}
+    artifacts = {pair: _artifact(drivers, *pair) for pair in {(node.image, node.virt) for node in lab.nodes}}
+    return {n.name: _target(drivers, lab, n, artifacts[n.image, n.virt], accel, ssh_key) for n in lab.nodes}
 
 
-def _target(drivers: Drivers, lab: Lab, node: Node, accel: str, ssh_key: str) -> Target:
+def _artifact(drivers: Drivers, image: str, virt: str) -> Artifact:
+    return drivers.store.planned(drivers.recipes[image], kind(virt).form)
+
+
+def _target(drivers: Drivers, lab: Lab, node: Node, artifact: Artifact, accel: str, ssh_key: str) -> Target:
     virt = kind(node.virt)
     own = virt.accelerator(accel)
-    artifact = drivers.store.planned(drivers.recipes[node.image], virt.form)
     folder = drivers.paths.clone(lab.name, node.name)
     clone = planned(artifact, folder)
     element = virt.domain(lab, node, clone, own, folder)

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,12 +25,15 @@ BOOT_SECONDS = 8.0
 MARKER = b"Run /init as init process"
 """The kernel's last words before user space: decompression, memory, timers and the other devices have worked."""
 
+Name = Literal["kvm", "tcg"]
+NAMES: dict[str, Name] = {"kvm": "kvm", "tcg": "tcg"}
+
 
 @dataclass(frozen=True, slots=True)
 class Accel:
     """``name`` is what guests that want KVM get; ``why`` is one sentence for reports."""
 
-    name: Literal["kvm", "tcg"]
+    name: Name
     why: str
 
 
@@ -38,7 +42,7 @@ def without_booting(cache: Path) -> Accel | None:
     refused = _device_refuses(DEVICE)
     if refused:
         return Accel("tcg", refused)
-    return _recall(_file(cache), _host_key())
+    return recall(_file(cache), _host_key())
 
 
 def accelerator(kernel: Path | None, initrd: Path | None, cache: Path) -> Accel:
@@ -47,11 +51,11 @@ def accelerator(kernel: Path | None, initrd: Path | None, cache: Path) -> Accel:
     if refused or kernel is None or initrd is None:
         return Accel("tcg", refused or "there is no kernel to try KVM with")
     key = {**_host_key(), "kernel": _digest(kernel)}
-    known = _recall(_file(cache), key)
+    known = recall(_file(cache), key)
     if known is not None:
         return known
     answer = judge(run_until(command(kernel, initrd), MARKER, BOOT_SECONDS))
-    _remember(_file(cache), key, answer)
+    remember(_file(cache), key, answer)
     return answer
 
 
@@ -71,7 +75,7 @@ def judge(seen: Watched) -> Accel:
         return Accel("kvm", "KVM works: the lab's kernel boots under it")
     last = _last_line(seen.output)
     if seen.ended:
-        return Accel("tcg", f"KVM does not work: QEMU ended with «{last}»")
+        return Accel("tcg", f"KVM does not work: QEMU ended {f'with «{last}»' if last else 'without a word'}")
     after = f"after «{last}»" if last else "before its first word"
     return Accel("tcg", f"/dev/kvm opens but KVM does not work: a guest hangs {after} for {BOOT_SECONDS:.0f} s")
 
@@ -112,19 +116,20 @@ def _file(cache: Path) -> Path:
     return cache / "accelerator.json"
 
 
-def _recall(file: Path, key: dict[str, str]) -> Accel | None:
+def recall(file: Path, key: Mapping[str, str]) -> Accel | None:
     """The kept answer when everything in ``key`` is as it was then."""
     try:
         kept = json.loads(file.read_text())
         if any(kept["key"].get(name) != value for name, value in key.items()):
             return None
-        return Accel(kept["name"], kept["why"])
+        return Accel(NAMES[kept["name"]], kept["why"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # none kept, or damaged: a boot makes it anew
 
 
-def _remember(file: Path, key: dict[str, str], answer: Accel) -> None:
+def remember(file: Path, key: Mapping[str, str], answer: Accel) -> None:
+    """Keep an answer, whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     fresh = file.with_suffix(".new")
-    fresh.write_text(json.dumps({"key": key, **asdict(answer)}, indent=1) + "\n")
+    fresh.write_text(json.dumps({"key": dict(key), **asdict(answer)}, indent=1) + "\n")
     fresh.replace(file)

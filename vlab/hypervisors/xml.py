@@ -6,11 +6,13 @@ The order of elements and attributes is fixed, so golden files and digests stay 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from typing import Protocol
 
 from lxml import etree
-from lxml.builder import E
+from lxml.builder import ElementMaker  # type: ignore[import-not-found] # lxml-stubs knows lxml.etree only
 
 from vlab.hypervisors.mark import NAMESPACE, PREFIX, Mark
 from vlab.plain import from_element, to_element
@@ -22,6 +24,17 @@ PERIOD = 100_000
 Element = etree._Element
 
 
+class Maker(Protocol):
+    """lxml's ``E`` as a type: ``E.name("text", child, key="value")``; ``E("odd-name", …)`` where Python cannot spell it."""
+
+    def __call__(self, tag: str, *children: Element | str, **attributes: str) -> Element: ...
+
+    def __getattr__(self, tag: str) -> Callable[..., Element]: ...
+
+
+E: Maker = ElementMaker()
+
+
 def mark_element(mark: Mark) -> Element:
     """The mark as libvirt keeps it: one element in vlab's own XML namespace."""
     return to_element(mark, "mark", NAMESPACE, PREFIX)
@@ -29,7 +42,7 @@ def mark_element(mark: Mark) -> Element:
 
 def read_mark(element: Element) -> Mark:
     """The mark of ``mark_element``. Raises ``ValueError``, ``TypeError`` or ``KeyError`` when it is another version's."""
-    return from_element(Mark, element, NAMESPACE)
+    return from_element(Mark, element)
 
 
 def marked(domain: Element, mark: Mark) -> str:
@@ -72,13 +85,14 @@ def vcpu(node: Node) -> Element:
     return E.vcpu(str(node.cpus), placement="static")
 
 
-def cputune(node: Node, cores: float | None) -> list[Element]:
-    """The CPU weight and the cap of the whole domain at ``cores`` cores; nothing when neither is asked for.
+def cputune(node: Node, cores: float | None, *, scope: str) -> list[Element]:
+    """The CPU weight, and the cap of the whole guest at ``cores`` cores; nothing when neither is asked for.
 
-    ``global_quota`` and not ``quota``: for QEMU the latter is per virtual CPU, for LXC both mean the container."""
+    ``scope`` is «global_» for QEMU, where a bare ``quota`` is one virtual CPU's; LXC knows only the bare one."""
     parts = [] if node.cpu_shares is None else [E.shares(str(node.cpu_shares))]
     if cores is not None:
-        parts += [E.global_period(str(PERIOD)), E.global_quota(str(max(1000, round(cores * PERIOD))))]
+        quota = max(1000, round(cores * PERIOD))  # the kernel's smallest
+        parts += [E(f"{scope}period", str(PERIOD)), E(f"{scope}quota", str(quota))]
     return [E.cputune(*parts)] if parts else []
 
 
@@ -102,4 +116,6 @@ def interface(nic: Nic, *details: Element) -> Element:
     """A NIC whose host side libvirt creates in the root namespace, for ``host.links`` to move into the lab's.
 
     ``ethernet`` is the one type that leaves bridging to us."""
-    return E.interface(E.mac(address=nic.mac), E.target(dev=nic.device), *details, E.mtu(size=str(nic.mtu)), type="ethernet")
+    return E.interface(
+        E.mac(address=nic.mac), E.target(dev=nic.device), *details, E.mtu(size=str(nic.mtu)), type="ethernet"
+    )

@@ -88,7 +88,11 @@ def distribution_sources(targets: str, release: Release) -> tuple[Source, ...]:
 
 
 def _is_plain(suite: str, codename: str, release: Release) -> bool:
-    return not suite.startswith(release.codename) or suite in {release.codename + s for s in _ALLOWED_SUITES} or suite == codename
+    return (
+        not suite.startswith(release.codename)
+        or suite in {release.codename + s for s in _ALLOWED_SUITES}
+        or suite == codename
+    )
 
 
 def acquire_options(dump: str) -> tuple[str, ...]:
@@ -100,13 +104,13 @@ def acquire_options(dump: str) -> tuple[str, ...]:
     )
 
 
-def configuration(apt: Apt, *, state: Path, sources_list: Path, root: Path | None = None) -> str:
+def configuration(host: Apt, *, state: Path, sources_list: Path, root: Path | None = None) -> str:
     """An apt configuration that sees only ``sources_list`` and keeps its lists in ``state``; with ``root`` it installs into it.
 
     The host's hooks are not in it: they belong to the host. Passwords (auth.conf) are read from the host's own place.
     """
     lines = [
-        *apt.acquire,
+        *host.acquire,
         'Acquire::Languages "none";',
         'APT::Install-Recommends "false";',
         'APT::Sandbox::User "root";',
@@ -136,6 +140,19 @@ def _into(root: Path) -> Sequence[str]:
         'DPkg::Options:: "--force-unsafe-io";',
         'DPkg::Install::Recursive "false";',
     ]
+
+
+def outside(host: Apt, state: Path) -> dict[str, str]:
+    """Write the configuration of an apt that touches only ``state`` and return the environment that selects it."""
+    for folder in (state / "lists" / "partial", state / "cache", state / "archives" / "partial"):
+        folder.mkdir(parents=True, exist_ok=True)
+    (state / "status").touch()
+    sources_list, written = state / "sources.list", state / "apt.conf"
+    sources_list.write_text(host.sources_list())
+    written.write_text(configuration(host, state=state, sources_list=sources_list))
+    # It may hold a proxy's password.
+    written.chmod(0o600)
+    return {"APT_CONFIG": str(written)}
 
 
 class Progress:

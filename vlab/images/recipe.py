@@ -81,7 +81,11 @@ def find(name: str, recipes: Mapping[str, Recipe]) -> Recipe:
 
 
 def _resolve(
-    name: str, documents: Mapping[str, Mapping[str, object]], folder: Path, found: dict[str, Recipe], above: tuple[str, ...]
+    name: str,
+    documents: Mapping[str, Mapping[str, object]],
+    folder: Path,
+    found: dict[str, Recipe],
+    above: tuple[str, ...],
 ) -> Recipe:
     if name in found:
         return found[name]
@@ -102,7 +106,11 @@ def parse(name: str, document: Mapping[str, object], parent: Recipe | None, fold
     unknown = sorted(set(document) - _KEYS)
     if unknown:
         near = difflib.get_close_matches(unknown[0], _KEYS, n=1)
-        _refuse(where, f"unknown key '{unknown[0]}'", f"did you mean '{near[0]}'?" if near else f"keys: {', '.join(sorted(_KEYS))}")
+        _refuse(
+            where,
+            f"unknown key '{unknown[0]}'",
+            f"did you mean '{near[0]}'?" if near else f"keys: {', '.join(sorted(_KEYS))}",
+        )
     if document.get("vlab-image") != LANGUAGE_VERSION:
         _refuse(where, f"vlab-image: expected {LANGUAGE_VERSION}, found {document.get('vlab-image')!r}")
     if not _NAME.fullmatch(name):

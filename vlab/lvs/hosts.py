@@ -20,6 +20,7 @@ def hosts(lab: Lab, known: Index, reader: Node) -> str:
 def _lines(lab: Lab, networks: tuple[str, ...]) -> Iterator[str]:
     yield f"# Written by vlab: the names of lab {lab.name}.\n"
     yield _line("127.0.0.1", ["localhost"])
+    yield _line("::1", ["localhost"])
     for node in lab.nodes:
         preferred = _preferred(node, networks)
         for nic in node.nics:

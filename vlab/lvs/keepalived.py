@@ -40,7 +40,7 @@ def _head(lab: Lab, director: Node) -> Iterator[str]:
 def _service(service: Service) -> Iterator[str]:
     forwarding = mode(service.mode)
     yield ""
-    yield f"# Service {service.name}: {forwarding.title} to {len(service.real_servers)} real servers on {service.inner_network}."
+    yield f"# Service {service.name}: {forwarding.title} to real servers on {service.inner_network}."
     yield f"virtual_server {service.vip} {service.port} {{"
     yield from _aligned(
         ("protocol", service.protocol.upper()),
@@ -78,11 +78,16 @@ def _http(service: Service) -> list[str]:
         "HTTP_GET {",
         "    fast_recovery",
         "    url {",
-        f"        path {service.check.path}",
+        f"        path {_word(service.check.path)}",
         "        status_code 200",
         "    }",
         "}",
     ]
+
+
+def _word(text: str) -> str:
+    """Quoted where keepalived would take part of it for a comment or a parameter."""
+    return f'"{text}"' if any(mark in text for mark in "!$~@") else text
 
 
 def _tcp(_service: Service) -> list[str]:

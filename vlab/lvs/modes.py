@@ -56,7 +56,7 @@ class ForwardingMode:
         """What the director needs. All modes: it forwards, and never tells anybody of a shorter way."""
         return Needs(
             sysctls=(
-                Sysctl("net/ipv4/ip_forward", "1", "0", self._why(role, "the director passes packets on")),
+                Sysctl("net/ipv4/ip_forward", "1", "0", self.why("the director passes packets on")),
                 *_on_every_nic(role.node, "send_redirects", "0", "1", "an ICMP redirect would lead clients round LVS"),
             ),
             addresses=(_vip_on_director(role),),
@@ -70,8 +70,8 @@ class ForwardingMode:
         """Kernel features that the host must have when a real server is a container, by module name."""
         return ()
 
-    def _why(self, role: Role, text: str) -> str:
-        return f"{role.service.name} ({self.name}): {text}"
+    def why(self, text: str) -> str:
+        return f"{self.name}: {text}"
 
 
 _MODES: dict[str, ForwardingMode] = {}
@@ -106,7 +106,7 @@ class Nat(ForwardingMode):
 
     def real_server(self, role: Role) -> Needs:
         inner = role.service.inner_network
-        why = self._why(role, f"replies must pass {role.director.name}, which puts {role.service.vip} back as their source")
+        why = self.why(f"replies must pass {role.director.name}, which puts {role.service.vip} back as their source")
         return Needs(routes=(Route(ANYWHERE, role.director.address(inner), device(role.node, inner), why=why),))
 
 
@@ -127,7 +127,7 @@ class DirectRouting(ForwardingMode):
 
     def real_server(self, role: Role) -> Needs:
         return Needs(
-            sysctls=(*_arp_silence(self, role), *_no_rp_filter(self, role, _nics_of_path(role))),
+            sysctls=(*_arp_silence(self, role.node), *_no_rp_filter(self, _nics_of_path(role))),
             addresses=(_vip_on_lo(self, role),),
         )
 
@@ -142,7 +142,7 @@ class Tunnelling(ForwardingMode):
     replies_through_director = False
     path = (
         "{client} sends to {vip}; {director} owns that address",
-        "{director} picks a real server and wraps the packet in an IP header addressed to {server} (IP in IP, 20 bytes more)",
+        "{director} picks a real server and wraps the packet in an IP header addressed to {server} (IP in IP)",
         "{server} unwraps it on its tunnel device; it has {vip} on lo, so it takes the packet as its own",
         "{server} answers {client} straight from {vip}, unwrapped; {director} never sees the reply",
     )
@@ -154,7 +154,7 @@ class Tunnelling(ForwardingMode):
         tunnel = self._tunnel(role)
         return Needs(
             tunnels=(tunnel,),
-            sysctls=(*_arp_silence(self, role), *_no_rp_filter(self, role, (tunnel.name, *_nics_of_path(role)))),
+            sysctls=(*_arp_silence(self, role.node), *_no_rp_filter(self, (tunnel.name, *_nics_of_path(role)))),
             addresses=(_vip_on_lo(self, role),),
             routes=tuple(self._smaller_segments(role)),
         )
@@ -162,7 +162,7 @@ class Tunnelling(ForwardingMode):
     def _tunnel(self, role: Role) -> Tunnel:
         # Not the module's own tunl0: that device exists in a new namespace only where net.core.fb_tunnels_only_for_init_net is 0.
         inner = role.service.inner_network
-        why = self._why(role, "takes the director's IP-in-IP packets out of their outer header")
+        why = self.why("takes the director's IP-in-IP packets out of their outer header")
         return Tunnel(f"vlab-ipip{device(role.node, inner)[3:]}", "ipip", role.node.address(inner), why)
 
     def _smaller_segments(self, role: Role) -> Iterator[Route]:
@@ -175,7 +175,9 @@ class Tunnelling(ForwardingMode):
         for nic in role.node.nics:
             if nic.network != role.service.network or nic.mtu <= room:
                 continue
-            why = self._why(role, f"clients' segments plus {IPIP_HEADER} bytes of outer header must fit an MTU of {room + IPIP_HEADER}")
+            why = self.why(
+                f"clients' segments plus {IPIP_HEADER} bytes of outer header must fit an MTU of {room + IPIP_HEADER}",
+            )
             for half in nic.address.network.subnets():
                 yield Route(half, ON_LINK, device(role.node, nic.network), room - IP_TCP_HEADERS, why)
 
@@ -187,21 +189,21 @@ def _vip_on_director(role: Role) -> Address:
 
 
 def _vip_on_lo(mode: ForwardingMode, role: Role) -> Address:
-    why = mode._why(role, "the packets it is handed are still addressed to the VIP; /32 so that lo claims no subnet")
+    why = f"{role.service.name} ({mode.name}): requests still carry this address; /32 so that lo claims no subnet"
     return Address("lo", IPv4Interface(f"{role.service.vip}/32"), why)
 
 
-def _arp_silence(mode: ForwardingMode, role: Role) -> tuple[Sysctl, ...]:
-    ignore = mode._why(role, "answer ARP only for addresses of the asked interface, so that the VIP on lo stays hidden")
-    announce = mode._why(role, "never put the VIP into our own ARP questions, others would learn it from there")
+def _arp_silence(mode: ForwardingMode, node: Node) -> tuple[Sysctl, ...]:
+    ignore = mode.why("answer ARP only for addresses of the asked interface, so that the VIP on lo stays hidden")
+    announce = mode.why("never put the VIP into our own ARP questions, others would learn it from there")
     return (
-        *_everywhere(role.node, "arp_ignore", "1", "0", ignore),
-        *_everywhere(role.node, "arp_announce", "2", "0", announce),
+        *_everywhere(node, "arp_ignore", "1", "0", ignore),
+        *_everywhere(node, "arp_announce", "2", "0", announce),
     )
 
 
-def _no_rp_filter(mode: ForwardingMode, role: Role, devices: tuple[str, ...]) -> tuple[Sysctl, ...]:
-    why = mode._why(role, "requests come in by another way than replies go out; the reverse path filter would drop them")
+def _no_rp_filter(mode: ForwardingMode, devices: tuple[str, ...]) -> tuple[Sysctl, ...]:
+    why = mode.why("requests come in by another way than replies go out; the reverse path filter would drop them")
     return tuple(Sysctl(f"net/ipv4/conf/{name}/rp_filter", "0", "0", why) for name in ("all", *devices) if devices)
 
 
@@ -226,6 +228,4 @@ def _on_every_nic(node: Node, key: str, value: str, default: str, why: str) -> t
 
 
 def _on_nics(node: Node, key: str, value: str, default: str, why: str) -> tuple[Sysctl, ...]:
-    return tuple(
-        Sysctl(f"net/ipv4/conf/{device(node, nic.network)}/{key}", value, default, why) for nic in node.nics
-    )
+    return tuple(Sysctl(f"net/ipv4/conf/{device(node, nic.network)}/{key}", value, default, why) for nic in node.nics)

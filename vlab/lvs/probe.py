@@ -77,7 +77,16 @@ class Http(Probe):
     def command(self, vip: IPv4Address, port: int, requests: int) -> Sequence[str]:
         report = f"\\n{self._mark} %{{http_code}} %{{errormsg}}\\n"
         script = f'command -v curl >/dev/null || exit {MISSING}; exec curl "$@"'
-        options = ["--silent", "--http1.0", "--header", "Connection: close", "--max-time", str(TIMEOUT), "--write-out", report]
+        options = [
+            "--silent",
+            "--http1.0",
+            "--header",
+            "Connection: close",
+            "--max-time",
+            str(TIMEOUT),
+            "--write-out",
+            report,
+        ]
         return ["sh", "-c", script, "sh", *options, f"http://{vip}:{port}/?[1-{requests}]"]
 
     def parse(self, output: str) -> Answers:

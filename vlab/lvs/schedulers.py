@@ -221,7 +221,9 @@ def _simulate(live: Sequence[Target], requests: int) -> dict[str, int]:
 def _sed(live: Sequence[Target], requests: int) -> Expectation:
     least = min((target.load.active + 1) / target.weight for target in live)
     among = [target for target in live if (target.load.active + 1) / target.weight == least]
-    return _one(among, requests, "sed takes the least (active + 1) / weight, and short requests in turn are never active")
+    return _one(
+        among, requests, "sed takes the least (active + 1) / weight, and short requests in turn are never active"
+    )
 
 
 def _nq(live: Sequence[Target], requests: int) -> Expectation:
@@ -237,7 +239,9 @@ def _fo(live: Sequence[Target], requests: int) -> Expectation:
 
 def _ovf(live: Sequence[Target], requests: int) -> Expectation:
     roomy = [target for target in live if target.load.active < target.weight]
-    return _one(_heaviest(roomy or live), requests, "ovf fills the highest weight first, until active connections pass it")
+    return _one(
+        _heaviest(roomy or live), requests, "ovf fills the highest weight first, until active connections pass it"
+    )
 
 
 def _heaviest(live: Sequence[Target]) -> list[Target]:

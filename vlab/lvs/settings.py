@@ -6,7 +6,7 @@ values, so the ones that decide whether LVS works are always written, on every n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import TypeVar
@@ -22,18 +22,15 @@ INTERNET_DNS = IPv4Address("10.0.2.3")
 """The resolver that slirp4netns offers behind the gateway of a network with ``internet: true``."""
 
 KEEPALIVED_CONF = "/etc/keepalived/keepalived.conf"
-IPVS_CONF = "/etc/vlab/ipvs.conf"
-IPVS_UNIT = "/etc/systemd/system/vlab-ipvs.service"
-
-IPVS_SYSCTLS = (
-    ("expire_nodest_conn", "1", "a connection to a removed server is reset at once instead of hanging"),
-    ("expire_quiescent_template", "1", "persistent clients leave a server of weight 0"),
-    ("conntrack", "0", "no firewall looks at these flows, so connection tracking would only cost time"),
-    ("conn_reuse_mode", "1", "a client that uses a source port again is scheduled anew"),
-    ("pmtu_disc", "1", "senders of packets that are too big are told so"),
-    ("run_estimation", "1", "keeps the counters of ipvsadm --stats up to date (every 2 s)"),
+KEEPALIVED = Unit("keepalived.service", (KEEPALIVED_CONF,), "programs ip_vs and checks the real servers' health")
+# (key under net/ipv4/vs, our value, the kernel's default, why). The keys exist once ip_vs is loaded.
+_IPVS = (
+    ("expire_nodest_conn", "1", "0", "a connection to a removed server is reset at once instead of hanging"),
+    ("expire_quiescent_template", "1", "0", "persistent clients leave a server of weight 0"),
+    ("conntrack", "0", "0", "no firewall looks at these flows, so connection tracking would only cost time"),
+    ("conn_reuse_mode", "1", "1", "a client that uses a source port again is scheduled anew"),
+    ("pmtu_disc", "1", "1", "senders of packets too big to be forwarded are told so"),
 )
-"""Name under net/ipv4/vs, value, why. A kernel lacks some of them; those are skipped."""
 
 # (key under net/ipv4/conf/<interface>, our value, the kernel's default, why)
 _INTERFACE = (
@@ -44,24 +41,12 @@ _INTERFACE = (
     ("send_redirects", "0", "1", "an ICMP redirect would lead packets round the director"),
 )
 
-_UNIT_TEXT = f"""\
-# Written by vlab. ip_vs must be loaded before its sysctls exist.
-[Unit]
-Description=IP Virtual Server module and its settings
-Before=keepalived.service
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/sbin/modprobe ip_vs
-ExecStart=/lib/systemd/systemd-sysctl {IPVS_CONF}
-"""
-
 Item = TypeVar("Item", Tunnel, Address, Route)
 
 
-def for_node(lab: Lab, node: Node, *, ssh_key: str = "") -> Settings:
-    """Everything vlab sets inside ``node``. ``ssh_key`` is the public key (one line) that may log in as root, if any."""
+def for_node(lab: Lab, node: Node, *, ssh_key: str = "", ready: Sequence[str] = ()) -> Settings:
+    """Everything vlab sets inside ``node``. ``ssh_key`` is the public key (one line) that may log in as root, if any;
+    ``ready`` are the units of the node's image that serve (``Recipe.ready``)."""
     known = index(lab)
     serving, directing = known.serving.get(node.name, ()), known.directing.get(node.name, ())
     needs = [*(_real_server(role) for role in serving), *(_director(role) for role in directing)]
@@ -71,11 +56,11 @@ def for_node(lab: Lab, node: Node, *, ssh_key: str = "") -> Settings:
         machine_id=node.machine_id,
         links=tuple(_links(node)),
         tunnels=tunnels,
-        sysctls=_merged([*_baseline(node), *(item for need in needs for item in need.sysctls)]),
+        sysctls=_merged(_baseline(node, directs=bool(directing)), (item for need in needs for item in need.sysctls)),
         addresses=_distinct([*_own(node), *(item for need in needs for item in need.addresses)]),
         routes=_routes(lab, node, needs),
         files=tuple(_files(lab, node, known, ssh_key, directs=bool(directing))),
-        units=_units() if directing else (),
+        units=(*(_serving(unit) for unit in ready), *((KEEPALIVED,) if directing else ())),
     )
 
 
@@ -97,27 +82,27 @@ def _own(node: Node) -> Iterator[Address]:
         yield Address(device(node, nic.network), nic.address, f"the node's own address on network {nic.network}")
 
 
-def _baseline(node: Node) -> Iterator[Sysctl]:
+def _baseline(node: Node, *, directs: bool) -> Iterator[Sysctl]:
     # ip_forward comes first: writing it makes the kernel reset accept_redirects.
     yield Sysctl("net/ipv4/ip_forward", "0", "0", "only a director passes packets on")
     for name in ("all", "default", *(device(node, nic.network) for nic in node.nics)):
         for key, value, default, why in _INTERFACE:
             yield Sysctl(f"net/ipv4/conf/{name}/{key}", value, default, why)
+    for key, value, default, why in _IPVS if directs else ():
+        yield Sysctl(f"net/ipv4/vs/{key}", value, default, why)
 
 
-def _merged(items: Iterable[Sysctl]) -> tuple[Sysctl, ...]:
-    """One item a key, in order of first mention; the baseline gives way, and between services the larger value wins."""
-    found: dict[str, Sysctl] = {}
-    reasons: dict[str, list[str]] = {}
-    for item in items:
-        known = found.setdefault(item.key, item)
-        if item is known:
-            continue
-        found[item.key] = item if int(item.value) >= int(known.value) else known
-        reasons.setdefault(item.key, [])
-        if item.why not in reasons[item.key]:
-            reasons[item.key].append(item.why)
-    return tuple(replace(item, why="; ".join(reasons.get(key, [item.why]))) for key, item in found.items())
+def _merged(baseline: Iterable[Sysctl], required: Iterable[Sysctl]) -> tuple[Sysctl, ...]:
+    """One item a key, the baseline's first. What a service requires replaces the baseline; of two services, the larger value
+    wins: each of these sysctls only ever gets a service to work by being larger, or is wanted equal by all modes."""
+    strongest: dict[str, Sysctl] = {}
+    reasons: dict[str, dict[str, None]] = {}
+    for item in required:
+        known = strongest.setdefault(item.key, item)
+        strongest[item.key] = max(known, item, key=lambda candidate: int(candidate.value))
+        reasons.setdefault(item.key, {})[item.why] = None
+    merged = {item.key: replace(item, why="; ".join(reasons[item.key])) for item in strongest.values()}
+    return tuple({**{item.key: item for item in baseline}, **merged}.values())
 
 
 def _distinct(items: Iterable[Item]) -> tuple[Item, ...]:
@@ -150,23 +135,14 @@ def _internet(lab: Lab, node: Node) -> Iterator[Route]:
 def _files(lab: Lab, node: Node, known: Index, ssh_key: str, *, directs: bool) -> Iterator[File]:
     yield File("/etc/hosts", hosts(lab, known, node), why="every node, director and service of the lab by name")
     if any(lab.network(nic.network).internet for nic in node.nics):
-        yield File("/etc/resolv.conf", f"nameserver {INTERNET_DNS}\n", why="the resolver of networks with internet access")
+        yield File(
+            "/etc/resolv.conf", f"nameserver {INTERNET_DNS}\n", why="the resolver of networks with internet access"
+        )
     if ssh_key:
         yield File("/root/.ssh/authorized_keys", f"{ssh_key.strip()}\n", 0o600, "vlab ssh logs in with this key")
     if directs:
-        yield File(IPVS_CONF, _ipvs_conf(), why="how ip_vs treats connections, with the reason beside each value")
-        yield File(IPVS_UNIT, _UNIT_TEXT, why="loads ip_vs, then applies its settings")
         yield File(KEEPALIVED_CONF, keepalived.render(lab, node), why="the services of this director")
 
 
-def _ipvs_conf() -> str:
-    # The «-» lets systemd-sysctl pass over a key that this kernel does not have.
-    lines = (f"# {why}\n-net.ipv4.vs.{name} = {value}\n" for name, value, why in IPVS_SYSCTLS)
-    return "# Written by vlab; applied by vlab-ipvs.service.\n" + "".join(lines)
-
-
-def _units() -> tuple[Unit, ...]:
-    return (
-        Unit("vlab-ipvs.service", (IPVS_UNIT, IPVS_CONF), "ip_vs is loaded and set up before keepalived uses it"),
-        Unit("keepalived.service", (KEEPALIVED_CONF,), "programs ip_vs and checks the real servers' health"),
-    )
+def _serving(unit: str) -> Unit:
+    return Unit(unit, ("/etc/hostname",), "serves, and names the node in its answers, so it must know the node's name")

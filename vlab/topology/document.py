@@ -19,7 +19,6 @@ from ruamel.yaml.events import (
     DocumentStartEvent,
     Event,
     MappingStartEvent,
-    NodeEvent,
     ScalarEvent,
     SequenceStartEvent,
 )
@@ -31,7 +30,9 @@ from vlab.topology.syntax import human
 LARGEST = 256 * 1024
 """Bytes of a file. The pure Python scanner reads 80-160 kB/s; a thousand groups written out one a line take 90 kB."""
 
-MOST_VALUES = 20_000
+MOST_VALUES = 16_000
+"""Keys count too. A thousand groups written out have 15,000; these many take about half a second to read."""
+
 DEEPEST = 20
 
 Plain = dict[str, "Plain"] | list["Plain"] | str | int | float | bool | None
@@ -49,7 +50,7 @@ class Node:
     """One value. ``size`` and ``depth`` count what aliases stand for, so a bomb is seen before anything is expanded."""
 
     position: Position
-    value: str | int | float | bool | None | list[Node] | dict[str, Node]
+    value: str | int | float | bool | list[Node] | dict[str, Node] | None
     keys: dict[str, Position] = field(default_factory=dict)
     size: int = 1
     depth: int = 1
@@ -119,6 +120,9 @@ def empties(node: Node, path: Path = ()) -> Iterator[Path]:
                 yield from empties(child, (*path, index))
 
 
+_Tagged = ScalarEvent | MappingStartEvent | SequenceStartEvent
+
+
 class _Stop(Exception):
     """Nothing after this can be read."""
 
@@ -134,7 +138,9 @@ def _events(text: str) -> Iterator[Event]:
     except MarkedYAMLError as error:
         raise _Stop(human(error)) from error
     except (YAMLError, ValueError, OverflowError, IndexError, AttributeError, TypeError, AssertionError) as error:
-        raise _Stop(Problem(1, 1, f"this is not YAML: {str(error).splitlines()[0] if str(error) else 'unreadable'}")) from error
+        raise _Stop(
+            Problem(1, 1, f"this is not YAML: {str(error).splitlines()[0] if str(error) else 'unreadable'}")
+        ) from error
 
 
 @dataclass(slots=True)
@@ -174,7 +180,7 @@ class _Builder:
             hint = "put each topology in its own file"
             raise _Stop(_problem(_at(event), "a second YAML document starts here", hint))
 
-    def _alias(self, event: NodeEvent) -> None:
+    def _alias(self, event: AliasEvent) -> None:
         position = _at(event)
         target = self.anchors.get(event.anchor)
         if event.anchor not in self.anchors:
@@ -188,6 +194,7 @@ class _Builder:
         if frame and isinstance(frame.node.value, dict) and frame.key is None:
             self._check_tag(event)
             frame.key = (event.value, _at(event))
+            self.values += 1
             return
         self._check_tag(event)
         value = event.value if event.style else resolve(event.value)
@@ -196,12 +203,14 @@ class _Builder:
             self.anchors[event.anchor] = node
         self._add(node, node.position)
 
-    def _open(self, event: NodeEvent) -> None:
+    def _open(self, event: MappingStartEvent | SequenceStartEvent) -> None:
         position = _at(event)
         self._check_tag(event)
         frame = self.stack[-1] if self.stack else None
         if frame and isinstance(frame.node.value, dict) and frame.key is None:
-            raise _Stop(_problem(position, "a key must be a word, not a list or mapping", "quote text that starts with { or ["))
+            raise _Stop(
+                _problem(position, "a key must be a word, not a list or mapping", "quote text that starts with { or [")
+            )
         if len(self.stack) >= DEEPEST:
             raise _Stop(_problem(position, f"values are nested more than {DEEPEST} deep"))
         if event.anchor:
@@ -232,14 +241,18 @@ class _Builder:
         parent.size += node.size
         parent.depth = max(parent.depth, node.depth + 1)
         if parent.size > MOST_VALUES or self.values > MOST_VALUES:
-            raise _Stop(_problem(position, f"the file holds more than {MOST_VALUES} values", "use count: for like guests"))
+            raise _Stop(
+                _problem(position, f"the file holds more than {MOST_VALUES} values", "use count: for like guests")
+            )
         if parent.depth + len(self.stack) > DEEPEST + 1:
             raise _Stop(_problem(position, f"values are nested more than {DEEPEST} deep"))
 
     def _put(self, parent: Node, entries: dict[str, Node], key: tuple[str, Position], node: Node) -> None:
         name, position = key
         if name == "<<":
-            self.problems.append(_problem(position, "merge keys (<<) are not part of the language", "write the keys out"))
+            self.problems.append(
+                _problem(position, "merge keys (<<) are not part of the language", "write the keys out")
+            )
         elif name in entries:
             first = parent.keys[name]
             message = f"key {show(name)} is written twice; the first is at {first.line}:{first.column}"
@@ -248,7 +261,7 @@ class _Builder:
             entries[name] = node
             parent.keys[name] = position
 
-    def _check_tag(self, event: NodeEvent) -> None:
+    def _check_tag(self, event: _Tagged) -> None:
         if event.tag:
             tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
             message = f"tag {show(tag)} is not part of the language"
@@ -256,11 +269,11 @@ class _Builder:
 
 
 def _child(node: Node, key: str | int) -> Node | None:
-    match node.value:
-        case dict() as entries if isinstance(key, str):
-            return entries.get(key)
-        case list() as items if isinstance(key, int) and key < len(items):
-            return items[key]
+    value = node.value
+    if isinstance(value, dict) and isinstance(key, str):
+        return value.get(key)
+    if isinstance(value, list) and isinstance(key, int) and key < len(value):
+        return value[key]
     return None
 
 
@@ -273,7 +286,7 @@ def _problem(position: Position, message: str, hint: str = "") -> Problem:
 
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}|0x[0-9a-fA-F]{1,15}|0o[0-7]{1,20}", re.ASCII)
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
+_FLOAT = re.compile(r"[-+]?(\.[0-9]{1,40}|[0-9]{1,40}(\.[0-9]{0,40})?)([eE][-+]?[0-9]{1,3})?", re.ASCII)
 _FORMS: tuple[tuple[bool | float | None, tuple[str, ...]], ...] = (
     (None, ("", "~", "null", "Null", "NULL")),
     (True, ("true", "True", "TRUE")),

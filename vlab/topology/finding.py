@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple
 
 Path = tuple[str | int, ...]
@@ -17,6 +18,8 @@ ENTRIES = {"networks": "network", "groups": "group", "directors": "director", "s
 """The keys whose children are named by the user, and the word for one child."""
 
 SHOWN = 60
+MOST_COMPARED = 500
+"""Names that a wrong one is compared with; comparing takes microseconds each, and a bad file has many of both."""
 
 
 class Finding(NamedTuple):
@@ -26,11 +29,14 @@ class Finding(NamedTuple):
     message: str
     hint: str = ""
 
+    def __str__(self) -> str:
+        return f"{sentence(self)} (hint: {self.hint})" if self.hint else sentence(self)
+
 
 def entry(path: Path) -> Path:
     """The part of ``path`` up to the innermost thing the user named: («groups», «web»). Empty where there is none."""
     for end in range(len(path) - 1, 0, -1):
-        if path[end - 1] in ENTRIES and end % 2:
+        if end % 2 and path[end - 1] in ENTRIES and isinstance(path[end], str):
             return path[: end + 1]
     return ()
 
@@ -76,7 +82,7 @@ def _cut(text: str) -> str:
 
 def meant(name: str, known: Iterable[str], synonyms: dict[str, str] | None = None) -> str:
     """The hint for an unknown ``name``: the nearest known one, or all of them where they are few."""
-    names = list(known)
+    names = list(islice(known, MOST_COMPARED))
     if synonyms and name.lower() in synonyms:
         return f"did you mean {show(synonyms[name.lower()])}?"
     near = difflib.get_close_matches(name[:SHOWN].lower(), names, n=1)

@@ -105,7 +105,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """``name`` is the lab's (``--as`` or the topology's own), ``topology`` the file's ``name``."""
+    """``name`` is the lab's (``--as`` or the topology's own), ``topology`` the file's ``name``; ``accel`` is «auto», «kvm» or «tcg»."""
 
     name: str
     topology: str
@@ -113,6 +113,7 @@ class Lab:
     nodes: tuple[Node, ...]
     services: tuple[Service, ...]
     directors: tuple[str, ...]
+    accel: str = "auto"
 
     @property
     def namespace(self) -> str:

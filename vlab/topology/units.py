@@ -36,9 +36,7 @@ def duration(text: str) -> float:
     return float(number * factor)
 
 
-def _quantity(
-    text: str, units: dict[str, Fraction], near: dict[str, str], usual: str
-) -> tuple[Fraction, Fraction]:
+def _quantity(text: str, units: dict[str, Fraction], near: dict[str, str], usual: str) -> tuple[Fraction, Fraction]:
     match = _QUANTITY.fullmatch(text.strip())
     if not match:
         raise ValueError("is not a number with a unit", f"like 2 {usual}")

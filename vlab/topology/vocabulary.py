@@ -29,10 +29,13 @@ VIRT_KINDS = {
     ),
 }
 
-VIRT_SYNONYMS = {
-    **{"tcg": "emulated", "emulation": "emulated", "qemu": "emulated", "hvm": "full", "kvm": "para", "virtio": "para"},
-    **{"paravirt": "para", "vm": "para", "lxc": "container", "os": "container", "docker": "container", "ct": "container"},
+_VIRT_MEANT = {
+    "emulated": ("tcg", "emulation", "qemu"),
+    "full": ("hvm", "fullvirt"),
+    "para": ("kvm", "virtio", "paravirt", "pv", "vm"),
+    "container": ("lxc", "os", "docker", "ct"),
 }
+VIRT_SYNONYMS = {word: name for name, words in _VIRT_MEANT.items() for word in words}
 
 SCHEDULERS = {
     "rr": "round robin",
@@ -51,15 +54,27 @@ SCHEDULERS = {
     "twos": "the less loaded of two random servers",
 }
 
-SCHEDULER_SYNONYMS = {
-    **{"round-robin": "rr", "roundrobin": "rr", "round_robin": "rr", "wls": "wlc", "leastconn": "lc", "least-conn": "lc"},
-    **{"least_conn": "lc", "source": "sh", "ip_hash": "sh", "maglev": "mh", "random": "twos"},
+_SCHEDULERS_MEANT = {
+    "rr": ("round-robin", "roundrobin", "round_robin"),
+    "lc": ("leastconn", "least-conn", "least_conn"),
+    "wlc": ("wls", "wleastconn"),
+    "sh": ("source", "ip_hash"),
+    "mh": ("maglev",),
+    "twos": ("random",),
 }
+SCHEDULER_SYNONYMS = {word: name for name, words in _SCHEDULERS_MEANT.items() for word in words}
 
 WEIGHT_BLIND = frozenset({"rr", "lc"})
 """Schedulers that look at a weight only to see whether it is 0."""
 
 BY_DESTINATION = frozenset({"dh", "lblc", "lblcr"})
 """Schedulers that choose by destination address, which is one and the same for every client of a VIP."""
+
+ACCELERATORS = {
+    "auto": "KVM where it works, else TCG",
+    "kvm": "KVM, or an error where it does not work",
+    "tcg": "emulation, even where KVM works",
+}
+ACCELERATOR_SYNONYMS = {"qemu": "tcg", "none": "tcg", "hw": "kvm", "yes": "auto"}
 
 PROTOCOLS = {"tcp": "TCP", "udp": "UDP"}

@@ -20,13 +20,12 @@ def images(output: OutputOption = Output.table) -> None:
     drivers = Drivers.open()
     built = drivers.store.built()
     rows = [(b.image, b.form, b.digest[:12], _size(b.size), b.made, "yes" if b.current else "stale") for b in built]
-    rows += [
-        (name, "-", "-", "-", "not built", "-") for name in drivers.recipes if name not in {b.image for b in built}
-    ]
+    missing = [name for name in drivers.recipes if name not in {b.image for b in built}]
     if output is Output.json:
         report.as_json({"recipes": sorted(drivers.recipes), "built": report.plain(built)})
     else:
-        report.table(("image", "form", "digest", "size", "made", "current"), rows)
+        unbuilt = [(name, "-", "-", "-", "not built", "-") for name in missing]
+        report.table(("image", "form", "digest", "size", "made", "current"), [*rows, *unbuilt])
 
 
 def _size(count: int) -> str:
@@ -73,16 +72,15 @@ def rm(
         raise ConflictError("running labs stand on these images", details=used, hint="vlab down them first")
     if not yes:
         typer.confirm(f"remove {', '.join(chosen) or 'nothing'}?", abort=True)
-    for name in chosen:
+    for name in ["all"] if all_ else chosen:
         drivers.store.remove(name)
 
 
 def _in_use(drivers: Drivers, chosen: list[str]) -> list[str]:
     """Children stand on their parents' layers, so a base is in use where any child of it is."""
     users = [(d.mark.node.image, f"{d.mark.lab}/{d.mark.node.name}") for d in drivers.hypervisors.domains()]
-    return [f"{image}: {node}" for image, node in users if set(chosen) & set(_ancestry(drivers, image))]
+    return [f"{image}: {node}" for image, node in users if set(chosen) & _ancestry(drivers, image)]
 
 
-def _ancestry(drivers: Drivers, image: str) -> list[str]:
-    parent = drivers.recipes[image].parent if image in drivers.recipes else None
-    return [image, *(_ancestry(drivers, parent) if parent else [])]
+def _ancestry(drivers: Drivers, image: str) -> set[str]:
+    return {recipe.name for recipe in drivers.recipes[image].chain} if image in drivers.recipes else {image}

@@ -1,0 +1,6 @@
+USE mysql;
+FLUSH PRIVILEGES;
+CREATE USER 'lab'@'%' IDENTIFIED BY 'lab';
+CREATE DATABASE lab;
+GRANT ALL PRIVILEGES ON lab.* TO 'lab'@'%';
+GRANT PROCESS ON *.* TO 'lab'@'%';

@@ -1,0 +1,107 @@
+"""``vlab forward``: ports of the host's 127.0.0.1 that lead into a lab.
+
+Each connection is dialled from inside the lab's namespace, so the host's routes and firewall have no part in it, and nothing is set up
+that would have to be taken down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from vlab.errors import ConflictError, HostError
+from vlab.host.namespace import inside, namespaces
+
+log = logging.getLogger("vlab.forward")
+
+HOST = "127.0.0.1"
+CHUNK = 1 << 16
+POLL = 0.2
+CONNECT_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """``port`` on the host's 127.0.0.1 leads to ``address``:``target_port`` in the lab."""
+
+    port: int
+    address: IPv4Address
+    target_port: int
+
+
+def serve(forwards: Sequence[Forward], namespace: str, ready: Callable[[], None], stop: threading.Event) -> None:
+    """Forward until ``stop`` is set, the lab goes, or Ctrl-C; ``ready`` is called once every port listens.
+
+    Raises ``ConflictError`` for a port that is in use or when the lab goes, ``UsageError`` when it is not there.
+    """
+    inside(namespace, lambda: None)
+    asyncio.run(_serve(forwards, namespace, ready, stop))
+
+
+async def _serve(forwards: Sequence[Forward], namespace: str, ready: Callable[[], None], stop: threading.Event) -> None:
+    async with AsyncExitStack() as servers:
+        for forward in forwards:
+            listener = _listen(forward)
+            await servers.enter_async_context(await asyncio.start_server(_carrier(forward, namespace), sock=listener))
+        ready()
+        while not stop.is_set():
+            await asyncio.sleep(POLL)
+            if namespace not in namespaces():
+                raise ConflictError("the lab is gone, and its forwards with it", hint="vlab ls shows the labs that run")
+
+
+def _listen(forward: Forward) -> socket.socket:
+    try:
+        return socket.create_server((HOST, forward.port))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            hint = f"choose another: vlab forward {forward.port + 10000}:…"
+            raise ConflictError(f"port {forward.port} of {HOST} is in use", hint=hint) from error
+        raise HostError(f"cannot listen on {HOST}:{forward.port}: {os.strerror(error.errno or 0)}") from error
+
+
+Carrier = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def _carrier(forward: Forward, namespace: str) -> Carrier:
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            inner_reader, inner_writer = await _dial(forward, namespace)
+        except (OSError, TimeoutError) as error:
+            log.warning("%s:%s in the lab: %s", forward.address, forward.target_port, error or "no answer")
+            writer.close()
+            return
+        await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
+        for end in (inner_writer, writer):
+            end.close()
+
+    return carry
+
+
+async def _dial(forward: Forward, namespace: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    connection = inside(namespace, lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
+    target = (str(forward.address), forward.target_port)
+    try:
+        await asyncio.wait_for(asyncio.get_running_loop().sock_connect(connection, target), CONNECT_TIMEOUT)
+    except BaseException:
+        connection.close()
+        raise
+    return await asyncio.open_connection(sock=connection)
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Carry one direction to its end, then close that direction only: the other may still have much to say."""
+    with suppress(ConnectionError):
+        while chunk := await reader.read(CHUNK):
+            writer.write(chunk)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
