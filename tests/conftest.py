@@ -57,3 +57,10 @@ def need(*programs: str) -> None:
     missing = [program for program in programs if not shutil.which(program)]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
+
+
+def need_namespaces() -> None:
+    """Skip the calling test, with the reason, where network namespaces cannot be made (CAP_SYS_ADMIN is bit 21)."""
+    status = Path("/proc/self/status").read_text().partition("CapEff:")[2].split()[0]
+    if not int(status, 16) >> 21 & 1:
+        pytest.skip("making network namespaces needs privileges")

@@ -6,12 +6,12 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -19,39 +19,26 @@ from typing import Any
 import pytest
 
 from tests.live.harness import eventually, host
-from vlab.errors import ConflictError, HostError, UsageError
+from tests.live.networks import BACK, network_lab
+from vlab.errors import HostError, UsageError
 from vlab.host import links
-from vlab.host.forward import Forward, serve
 from vlab.host.namespace import FOLDER, inside
 from vlab.topology.lab import Network
 from vlab.topology.lab import namespace as namespace_of
 
 pytestmark = pytest.mark.live
 
-BACK = Network(
-    "back", IPv4Network("10.30.0.0/24"), 1400, internet=False, gateway=IPv4Address("10.30.0.254"), bridge="b0123456789"
-)
-
 
 @pytest.fixture
 def lab() -> Iterator[str]:
-    yield from _lab()
+    with network_lab() as name:
+        yield name
 
 
 @pytest.fixture
 def other() -> Iterator[str]:
-    yield from _lab()
-
-
-def _lab() -> Iterator[str]:
-    """The name of a lab with a namespace and the network «back»."""
-    name = f"test{secrets.token_hex(3)}"
-    links.create_namespace(namespace_of(name))
-    links.ensure_bridge(namespace_of(name), name, BACK)
-    try:
+    with network_lab() as name:
         yield name
-    finally:
-        links.delete_namespace(namespace_of(name))
 
 
 def ip(*words: str, lab: str = "") -> Any:
@@ -152,7 +139,7 @@ def test_a_veth_is_adopted_and_goes_with_the_namespace(lab: str) -> None:
     assert device not in host("ip", "link")
 
 
-def test_a_tap_is_adopted_while_its_owner_runs(lab: str) -> None:
+def test_a_tap_is_adopted(lab: str) -> None:
     device = f"v{secrets.token_hex(5)}"
     subprocess.run(["ip", "tuntap", "add", device, "mode", "tap"], check=True)
     links.adopt(namespace_of(lab), device, BACK.bridge, "db1.back", BACK.mtu, lab)
@@ -194,10 +181,24 @@ def test_many_threads_adopt_at_once(lab: str) -> None:
     assert set(links.observe(namespace_of(lab)).ports) == set(ports)
 
 
+def test_a_run_killed_between_moving_and_connecting_leaves_a_known_port(lab: str) -> None:
+    device = veth()
+    with pytest.raises(HostError, match="no bridge"):
+        links.adopt(namespace_of(lab), device, "b9999999999", "web1.back", BACK.mtu, lab)
+    assert [found.bridge for found in links.observe(namespace_of(lab)).ports] == [""]
+    links.adopt_all(namespace_of(lab), [port(lab, device)])
+    assert links.observe(namespace_of(lab)).ports == (port(lab, device),)
+
+
 def test_counters_count(lab: str) -> None:
-    host("ip", "netns", "exec", namespace_of(lab), "ping", "-c1", "-W1", "127.0.0.1")
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(bytes(100), ("127.0.0.1", 9))
+
+    inside(namespace_of(lab), send)
     found = links.counters(namespace_of(lab))
     assert set(found) == {"lo", BACK.bridge}
+    assert found["lo"].rx_bytes >= 128 <= found["lo"].tx_bytes
 
 
 # what kill -9 leaves
@@ -264,9 +265,6 @@ def test_killed_at_any_moment_creation_leaves_all_or_nothing(milliseconds: int) 
     assert name not in [*links.namespaces(), *links.half_made()]
 
 
-# inside and forward
-
-
 def test_inside_leaves_the_caller_where_it_is(lab: str) -> None:
     before = str(Path("/proc/thread-self/ns/net").readlink())
     there = inside(namespace_of(lab), lambda: str(Path("/proc/thread-self/ns/net").readlink()))
@@ -275,96 +273,3 @@ def test_inside_leaves_the_caller_where_it_is(lab: str) -> None:
         inside(namespace_of(lab), lambda: 1 // 0)
     with pytest.raises(UsageError):
         inside("vlab-no-such-lab", os.getpid)
-
-
-class Page(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        body = b"from inside" * 100_000
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
-
-
-@pytest.fixture
-def served(lab: str) -> Iterator[str]:
-    """A lab in whose namespace 10.30.0.254:80 serves a page."""
-    server = inside(namespace_of(lab), lambda: ThreadingHTTPServer(("10.30.0.254", 80), Page))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield lab
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture
-def forwarding() -> Iterator[Callable[..., None]]:
-    """Start forwards in a thread; they end with the test."""
-    stop = threading.Event()
-    threads: list[threading.Thread] = []
-
-    def start(lab: str, *forwards: Forward) -> None:
-        ready = threading.Event()
-        thread = threading.Thread(
-            target=serve, args=(forwards, namespace_of(lab)), kwargs={"ready": ready.set, "stop": stop}, daemon=True
-        )
-        thread.start()
-        threads.append(thread)
-        assert ready.wait(5)
-
-    yield start
-    stop.set()
-    for thread in threads:
-        thread.join(5)
-        assert not thread.is_alive()
-
-
-def test_forwards_reach_a_server_inside(served: str, forwarding: Callable[..., None]) -> None:
-    address = IPv4Address("10.30.0.254")
-    forwarding(served, Forward(18080, address, 80), Forward(18081, address, 80))
-    for number in (18080, 18081):
-        page = subprocess.run(["curl", "-s", f"http://127.0.0.1:{number}/"], capture_output=True, check=True).stdout
-        assert page == b"from inside" * 100_000
-
-
-def test_half_a_closed_connection_still_carries_the_answer(lab: str, forwarding: Callable[..., None]) -> None:
-    import socket
-
-    def listener() -> socket.socket:
-        return socket.create_server(("10.30.0.254", 7))
-
-    with inside(namespace_of(lab), listener) as server:
-
-        def echo_at_the_end() -> None:
-            connection = server.accept()[0]
-            heard = b"".join(iter(lambda: connection.recv(65536), b""))
-            connection.sendall(heard[::-1])
-            connection.close()
-
-        threading.Thread(target=echo_at_the_end, daemon=True).start()
-        forwarding(lab, Forward(18082, IPv4Address("10.30.0.254"), 7))
-        with socket.create_connection(("127.0.0.1", 18082), timeout=5) as client:
-            client.sendall(b"abc" * 50_000)
-            client.shutdown(socket.SHUT_WR)
-            assert b"".join(iter(lambda: client.recv(65536), b"")) == b"cba" * 50_000
-
-
-def test_a_refused_connection_ends_and_the_next_one_works(served: str, forwarding: Callable[..., None]) -> None:
-    forwarding(served, Forward(18083, IPv4Address("10.30.0.254"), 81), Forward(18084, IPv4Address("10.30.0.254"), 80))
-    assert subprocess.run(["curl", "-s", "-m5", "http://127.0.0.1:18083/"], check=False).returncode in (52, 56)
-    assert subprocess.run(["curl", "-s", "-m5", "-o/dev/null", "http://127.0.0.1:18084/"], check=False).returncode == 0
-
-
-def test_a_port_in_use_is_a_conflict(lab: str) -> None:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConflictError, match="in use"):
-        forward = Forward(taken.getsockname()[1], IPv4Address("10.30.0.254"), 80)
-        serve([forward], namespace_of(lab), ready=lambda: None, stop=threading.Event())
-
-
-def test_forwards_of_a_lab_that_is_not_there_are_refused() -> None:
-    with pytest.raises(UsageError):
-        serve([], "vlab-no-such-lab", ready=lambda: None, stop=threading.Event())

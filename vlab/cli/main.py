@@ -26,9 +26,10 @@ def common(
     ] = False,
 ) -> None:
     level = logging.DEBUG if debug or verbose > 1 else logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(relativeCreated)7.0f %(name)s %(message)s")
-    for noisy in ("pyroute2", "asyncio"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    log = logging.getLogger("vlab")  # ours alone: libraries' debugging says nothing about labs
+    log.setLevel(level)
+    log.addHandler(shown := logging.StreamHandler(sys.stderr))
+    shown.setFormatter(logging.Formatter("%(relativeCreated)7.0f %(name)s %(message)s"))
 
 
 @app.command("version")

@@ -59,7 +59,7 @@ class LabDeeds:
     def do_make_clone(self, node: str) -> None:
         folder = self.drivers.paths.clone(self.name, node)
         clone.remove(folder, self.drivers.mounts)
-        clone.make(self.targets[node].artifact, folder, self.drivers.mounts)
+        clone.make(self.targets[node].artifact, folder, self.drivers.mounts, hostname=node)
 
     def do_remove_clone(self, node: str) -> None:
         clone.remove(self.drivers.paths.clone(self.name, node), self.drivers.mounts)

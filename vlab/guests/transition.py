@@ -125,7 +125,7 @@ def _identity(had: Settings, wanted: Settings) -> str:
     if (had.hostname, had.machine_id) == (wanted.hostname, wanted.machine_id):
         return ""
     readers = [unit.name for unit in wanted.units if "/etc/hostname" in unit.watches]
-    told = f"  {line}" if (line := _systemctl("try-reload-or-restart", readers)) else ""
+    told = f"  {line}" if (line := _systemctl("try-restart", readers)) else ""
     return _IDENTITY.format(name=quote(wanted.hostname), machine_id=quote(wanted.machine_id), told=told)
 
 

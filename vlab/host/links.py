@@ -93,7 +93,7 @@ def adopt_all(namespace: str, ports: Sequence[Port]) -> None:
         if strays:
             # A guest that is made again can meet its predecessor's veth, which the kernel frees late.
             _netlink(namespace, functools.partial(_delete, devices=strays))
-            _netlink(None, functools.partial(_move, indices=strays.values(), namespace=namespace))
+            _netlink(None, functools.partial(_move, ports=ports, indices=strays, namespace=namespace))
         _netlink(namespace, functools.partial(_connect, ports=ports))
 
 
@@ -220,11 +220,13 @@ def _delete(ip: Any, devices: Iterable[str]) -> None:
         ip.link("del", index=index)
 
 
-def _move(ip: Any, indices: Iterable[int], namespace: str) -> None:
+def _move(ip: Any, ports: Sequence[Port], indices: Mapping[str, int], namespace: str) -> None:
+    """Move and mark in one request, so that a run killed right after leaves a port that is known as the lab's."""
     descriptor = os.open(FOLDER / namespace, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        for index in indices:
-            ip.link("set", index=index, net_ns_fd=descriptor)
+        for port in ports:
+            if index := indices.get(port.device):
+                ip.link("set", index=index, net_ns_fd=descriptor, ifalias=mark(port.mark, port.altname))
     finally:
         os.close(descriptor)
 

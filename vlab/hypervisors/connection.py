@@ -206,9 +206,16 @@ def _read(name: str, text: str, lab: str | None) -> Mark | None:
 
 
 def _mark_xml(mark: Mark) -> str:
+    """The mark without its XML namespace: libvirt declares that itself, and refuses a text that does."""
+    from lxml import etree
+
     from vlab.hypervisors.xml import mark_element, text
 
-    return text(mark_element(mark))
+    element = mark_element(mark)
+    for part in element.iter("*"):
+        part.tag = etree.QName(part).localname
+    etree.cleanup_namespaces(element)
+    return text(element)
 
 
 _STATES = ("nostate", "running", "blocked", "paused", "shutdown", "shutoff", "crashed", "pmsuspended")

@@ -52,7 +52,7 @@ def _build(recipe: Recipe, form: Form, store: Store, sink: Sink) -> Artifact:
             job = _Job(store, apt.read_host(), sink, subject)
             job.layers(recipe)
             spec = FORMS[form]
-            if spec.flavour and not store.disk(recipe, form).exists():
+            if spec.flavour:
                 job.disk(recipe, spec, spec.flavour)
         except VlabError as error:
             sink(Event(subject, "failed", error.what))
@@ -99,9 +99,12 @@ class _Job:
     def disk(self, recipe: Recipe, form: FormSpec, flavour: Flavour) -> None:
         """Write the disk of a direct or disk artefact: the tree with the kernel's modules (and the kernel, for GRUB) on top."""
         boot = self.kernel(recipe, form, flavour)
+        target = self.store.disk(recipe, form.name)
+        if target.exists():
+            return
         lower = (boot / "tree", *self.store.layers(recipe))
         self.note(f"{recipe.name}: writing the disk")
-        with self.store.make(self.store.disk(recipe, form.name), needs=(boot,)) as (folder, manifest):
+        with self.store.make(target, needs=(boot,)) as (folder, manifest):
             grub = disk.grub_config(form.cmdline) if form.bootloader else ""
             disk.make_qcow2(lower, folder / "disk.qcow2", folder / "scratch", grub=grub)
             (folder / "disk.qcow2").chmod(0o644)
@@ -113,13 +116,12 @@ class _Job:
         assert target is not None
         if target.exists():
             return target
-        archives = self.refresh()
+        state = self.refresh().parent
         self.note(f"kernel {flavour.name}: downloading")
         with self.store.make(target) as (folder, manifest):
             manifest["packages"] = kernel.assemble(
-                flavour, self.host, archives, folder, self.store.layers(recipe.chain[-1])
+                flavour, self.host, state, folder, self.store.layers(recipe.chain[-1])
             )
-        _empty(archives)
         return target
 
     def archives(self) -> Path:

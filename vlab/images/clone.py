@@ -33,10 +33,11 @@ def planned(artifact: Artifact, folder: Path) -> Clone:
     return Clone(artifact, disk=folder / "disk.qcow2")
 
 
-def make(artifact: Artifact, folder: Path, mounts: Mounts) -> Clone:
+def make(artifact: Artifact, folder: Path, mounts: Mounts, *, hostname: str = "") -> Clone:
     """Make the clone, or return it when it is there and stands on this very artefact.
 
-    ``folder`` is the node's own. Its content is kept from run to run until ``remove``; a disk of another artefact is replaced.
+    ``hostname`` is written into a root tree before anything starts in it (MariaDB reads it once, when it starts); a disk's guest
+    gets it with its settings. ``folder`` is the node's own. Its content is kept from run to run until ``remove``; a disk of another artefact is replaced.
     """
     # libvirt's QEMU user must reach the disk.
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -45,7 +46,7 @@ def make(artifact: Artifact, folder: Path, mounts: Mounts) -> Clone:
         assert artifact.disk is not None
         _overlay_disk(artifact.disk, clone.disk)
     else:
-        _overlay_root(artifact, folder, mounts)
+        _overlay_root(artifact, folder, mounts, hostname)
     return clone
 
 
@@ -82,8 +83,11 @@ def _backing_of(disk: Path) -> str:
         return backing(read(0, 32), read)
 
 
-def _overlay_root(artifact: Artifact, folder: Path, mounts: Mounts) -> None:
+def _overlay_root(artifact: Artifact, folder: Path, mounts: Mounts, hostname: str) -> None:
     upper, work, root = folder / "upper", folder / "work", folder / "root"
     for part in (upper, work, root):
         part.mkdir(mode=0o755, exist_ok=True)
+    if hostname:
+        (upper / "etc").mkdir(mode=0o755, exist_ok=True)
+        (upper / "etc" / "hostname").write_text(f"{hostname}\n")
     mounts.overlay(artifact.layers, upper, work, root)

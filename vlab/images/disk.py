@@ -80,7 +80,8 @@ def boot_record(boot: bytes, core: bytes, disk_size: int = SIZE) -> bytes:
 
 
 def make_qcow2(stack: Sequence[Path], target: Path, scratch: Path, *, grub: str = "") -> None:
-    """A qcow2 disk holding the merged trees of ``stack`` (topmost first): the bare file system, or, with ``grub`` (its configuration), a bootable disk.
+    """A qcow2 disk holding the merged trees of ``stack`` (topmost first): the bare file system, or, with ``grub`` (GRUB's
+    configuration), a bootable disk.
 
     ``scratch`` is a folder for what lies between; it is left to the caller to remove.
     """

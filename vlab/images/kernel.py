@@ -181,23 +181,24 @@ def make_initrd(flavour: Flavour, modules: Path, busybox: Path, target: Path) ->
     target.write_bytes(initrd.archive(busybox.read_bytes(), contents))
 
 
-def assemble(flavour: Flavour, host: Apt, archives: Path, folder: Path, stack: Sequence[Path]) -> dict[str, str]:
+def assemble(flavour: Flavour, host: Apt, state: Path, folder: Path, stack: Sequence[Path]) -> dict[str, str]:
     """Fill ``folder`` with ``kernel``, ``initrd`` and ``tree`` (modules, and /boot for a boot loader); return package versions.
 
-    ``stack`` is a root tree that has depmod. Needs ``folder/scratch``.
+    ``state`` is where apt keeps its lists; ``stack`` is a root tree that has depmod. Needs ``folder/scratch``.
     """
     scratch, tree = folder / "scratch", folder / "tree"
-    env = outside(host, archives.parent)
+    env = outside(host, state)
     meta = meta_package(flavour, host.release.distribution)
     names = kernel_packages(lambda name: run(["apt-cache", "depends", name], env=env).text, meta)
     if not names:
         raise HostError(f"package {meta} leads to no kernel", hint="run apt-get update")
-    run(["apt-get", "download", *names, "busybox-static"], env=env, cwd=archives)
-    for package in archives.glob("*.deb"):
+    packages = scratch / "packages"
+    packages.mkdir()
+    run(["apt-get", "download", *names, "busybox-static"], env=env, cwd=packages)
+    for package in packages.glob("*.deb"):
         run(["dpkg-deb", "-x", str(package), str(scratch / "unpacked")])
-    versions = {p.name.split("_")[0]: p.name.split("_")[1] for p in archives.glob("*.deb")}
     _arrange(flavour, scratch / "unpacked", tree, folder, stack)
-    return versions
+    return {p.name.split("_")[0]: p.name.split("_")[1] for p in packages.glob("*.deb")}
 
 
 def _arrange(flavour: Flavour, unpacked: Path, tree: Path, folder: Path, stack: Sequence[Path]) -> None:

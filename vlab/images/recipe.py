@@ -125,7 +125,7 @@ def parse(name: str, document: Mapping[str, object], parent: Recipe | None, fold
         enable=_words(units.get("enable"), where, "units.enable", _UNIT),
         mask=_words(units.get("mask"), where, "units.mask", _UNIT),
         run=_text(document.get("run"), where, "run"),
-        serves=_serves(_mapping(document.get("serves"), where, "serves"), where),
+        serves=_serves(document.get("serves"), where),
         ready=_words(document.get("ready"), where, "ready", _UNIT),
     )
 
@@ -178,13 +178,22 @@ def _mode(value: object, where: str, path: str) -> int:
     return int(value, 8)
 
 
-def _serves(entries: Mapping[str, object], where: str) -> tuple[tuple[int, str], ...]:
-    for port, probe in entries.items():
-        if not isinstance(port, int) or not 0 < port < 65536:
-            _refuse(where, f"serves: {port!r} is not a port")
-        if probe not in _PROBES:
-            _refuse(where, f"serves: {probe!r} is not a protocol", f"one of {', '.join(_PROBES)}")
-    return tuple(sorted((int(port), str(probe)) for port, probe in entries.items()))
+def _serves(value: object, where: str) -> tuple[tuple[int, str], ...]:
+    return tuple(
+        sorted((_port(port, where), _probe(probe, where)) for port, probe in _mapping(value, where, "serves").items())
+    )
+
+
+def _port(value: object, where: str) -> int:
+    if not isinstance(value, int) or not 0 < value < 65536:
+        _refuse(where, f"serves: {value!r} is not a port")
+    return value
+
+
+def _probe(value: object, where: str) -> str:
+    if value not in _PROBES:
+        _refuse(where, f"serves: {value!r} is not a protocol", f"one of {', '.join(_PROBES)}")
+    return str(value)
 
 
 def _words(value: object, where: str, key: str, pattern: re.Pattern[str]) -> tuple[str, ...]:

@@ -247,6 +247,6 @@ def allocated(path: Path) -> int:
     seen = {}
     for folder, _, names in os.walk(path):
         for name in (*names, "."):
-            status = os.lstat(os.path.join(folder, name))
+            status = (Path(folder) / name).lstat()
             seen[status.st_ino] = status.st_blocks * 512
     return sum(seen.values())

@@ -13,14 +13,14 @@ CHANGES_PENDING = 3
 @app.command()
 def validate(file: FileArgument = "", topo: TopologyOption = None) -> None:
     """Check a topology file; print every problem at once."""
-    from vlab.cli.labs import parsed
-    from vlab.topology.rules import warnings
+    from vlab.images.recipe import catalogue
+    from vlab.topology.parse import parse, read, warnings
 
-    name = topology_file(file, topo)
-    _, topology = parsed(name)
-    for warning in warnings(topology):
-        report.note(f"{name}: warning: {warning}")
-    report.say(f"{name}: ok ({topology.name})")
+    source = read(topology_file(file, topo))
+    topology = parse(source, images=catalogue())
+    for warning in warnings(source, topology):
+        report.note(warning.render(source.file).replace(": ", ": warning: ", 1))
+    report.say(f"{source.file}: ok (lab {topology.name})")
 
 
 @app.command()
