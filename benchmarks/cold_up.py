@@ -46,7 +46,13 @@ def machines(lab: Lab) -> list[Vm]:
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     vms, cores = machines(complete(load(str(FILE)))), os.cpu_count() or 1
-    times: dict[str, list[float]] = {"floor, all at once": [], f"floor, {cores} at once": [], "vlab up": [], "no-op up": [], "down": []}
+    times: dict[str, list[float]] = {
+        "floor, all at once": [],
+        f"floor, {cores} at once": [],
+        "vlab up": [],
+        "no-op up": [],
+        "down": [],
+    }
     for _ in range(rounds):
         times["floor, all at once"].append(seconds(vms, len(vms)))
         times[f"floor, {cores} at once"].append(seconds(vms, cores))

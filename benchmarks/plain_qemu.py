@@ -80,12 +80,11 @@ def _answers(path: Path) -> bool:
 def seconds(vms: list[Vm], at_once: int) -> float:
     """From the first command to the last agent's answer, at most ``at_once`` booting at a time; all stay up until the end."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="vlab-floor-") as folder:
-        with ThreadPoolExecutor(at_once) as pool:
-            keepers = [booted(vm, Path(folder)) for vm in vms]
-            try:
-                list(pool.map(lambda keeper: keeper.__enter__(), keepers))
-                return time.monotonic() - began
-            finally:
-                for keeper in keepers:
-                    keeper.__exit__(None, None, None)
+    with tempfile.TemporaryDirectory(prefix="vlab-floor-") as folder, ThreadPoolExecutor(at_once) as pool:
+        keepers = [booted(vm, Path(folder)) for vm in vms]
+        try:
+            list(pool.map(lambda keeper: keeper.__enter__(), keepers))
+            return time.monotonic() - began
+        finally:
+            for keeper in keepers:
+                keeper.__exit__(None, None, None)

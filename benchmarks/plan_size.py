@@ -1,6 +1,6 @@
 """``vlab plan`` by number of guests: the whole command, from process start to printed plan.
 
-    .venv/bin/python -m benchmarks.plan_size
+.venv/bin/python -m benchmarks.plan_size
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class FoundBridge:
 @dataclass(frozen=True, slots=True)
 class Observed:
     """A snapshot of everything that carries the lab's mark. ``domains`` by node; ``ports`` device → bridge device; ``clones`` are node
-    names with a clone folder; ``built`` are «image:form»; ``internet`` whether the lab's uplink runs; ``unadopted`` are devices
+    names with a clone folder; ``built`` are «image:form»; ``internet`` are the bridges with internet access; ``unadopted`` are devices
     that libvirt made and nobody moved into the namespace yet (a run was killed in between)."""
 
     namespace: bool = False
@@ -98,7 +98,7 @@ class Observed:
     domains: Mapping[str, Domain] = field(default_factory=dict)
     clones: frozenset[str] = frozenset()
     built: frozenset[str] = frozenset()
-    internet: bool = False
+    internet: frozenset[str] = frozenset()
     unadopted: frozenset[str] = frozenset()
 
 
@@ -191,10 +191,11 @@ def _networks(lab: Lab, observed: Observed) -> Iterable[Step]:
 
 
 def _internet(lab: Lab, observed: Observed) -> Iterable[Step]:
-    online = [network.name for network in lab.networks if network.internet]
-    after = tuple(f"{Action.ENSURE_BRIDGE}/{name}" for name in online)
-    if online and not observed.internet:
-        yield Step(Action.START_INTERNET, "internet", f"network {', '.join(online)} asks for it", after)
+    online = [network for network in lab.networks if network.internet]
+    names = ", ".join(network.name for network in online)
+    after = tuple(f"{Action.ENSURE_BRIDGE}/{network.name}" for network in online)
+    if online and observed.internet != {network.bridge for network in online}:
+        yield Step(Action.START_INTERNET, "internet", f"for network {names}, and no other", after)
     if observed.internet and not online:
         yield Step(Action.STOP_INTERNET, "internet", "no network asks for it")
 

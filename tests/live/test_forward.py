@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -120,3 +122,27 @@ def test_forwards_end_with_their_lab(lab: str) -> None:
     gone = threading.Timer(0.3, links.delete_namespace, [namespace_of(lab)])
     with pytest.raises(ConflictError, match="gone"):
         serve([], namespace_of(lab), ready=gone.start, stop=threading.Event())
+
+
+def test_ctrl_c_ends_it_with_connections_open(lab: str) -> None:
+    with inside(namespace_of(lab), lambda: socket.create_server(("10.30.0.254", 7))) as server:
+        program = f"""
+import signal, threading
+from ipaddress import IPv4Address
+from vlab.host.forward import Forward, serve
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what starts this test may ignore it
+target = Forward(18085, IPv4Address("10.30.0.254"), 7)
+serve([target], {namespace_of(lab)!r}, ready=lambda: print("ready", flush=True), stop=threading.Event())
+"""
+        child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"ready\n"
+            with socket.create_connection(("127.0.0.1", 18085), timeout=5):
+                server.accept()[0].close()
+                child.send_signal(signal.SIGINT)
+                said = child.communicate(timeout=5)[1].decode()
+        finally:
+            child.kill()
+    assert said.rstrip().endswith("KeyboardInterrupt")
+    assert "never retrieved" not in said

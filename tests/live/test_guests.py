@@ -75,7 +75,8 @@ def test_exec_on_a_group_labels_each_line(labs: tuple[str, str]) -> None:
     assert ran.out.splitlines() == [f"{name}: {name}" for name in sorted(group)]
 
 
-def test_a_node_in_two_labs_must_be_named_with_its_lab(labs: tuple[str, str]) -> None:
+@pytest.mark.usefixtures("labs")
+def test_a_node_in_two_labs_must_be_named_with_its_lab() -> None:
     ran = vlab("exec", "client1", "--", "true", check=False)
     assert ran.code == 2
     assert "t-left/client1" in ran.err

@@ -96,3 +96,8 @@ def test_progress_counts_unpacking_and_setting_up() -> None:
         "Setting up a (1)",
     ]
     assert [progress.feed(line) for line in lines] == [None, 0.25, None, 0.5, 0.75]
+
+
+def test_progress_waits_for_packages_still_to_come() -> None:
+    progress = Progress(expected=4)
+    assert [progress.feed(line) for line in ("1 newly installed", "Unpacking a", "Setting up a")] == [None, 0.125, 0.25]

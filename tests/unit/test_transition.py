@@ -145,7 +145,7 @@ def test_host_keys_are_written_but_not_recorded() -> None:
 
 def test_what_reads_the_host_name_at_its_start_is_told_only_when_that_changes() -> None:
     web = replace(PLAIN, units=(Unit("nginx.service", ("/etc/hostname",)),))
-    assert "  systemctl try-reload-or-restart -- nginx.service\n" in transition.script(None, web)
+    assert "  systemctl try-restart -- nginx.service\n" in transition.script(None, web)
     assert "nginx" not in "".join(calls(transition.script(web, replace(web, routes=()))))
 
 
@@ -166,7 +166,7 @@ def test_files_hold_exactly_what_they_should(tmp_path_factory: pytest.TempPathFa
 
 def write(file: File) -> None:
     text = transition.script(PLAIN, replace(PLAIN, files=(file,)))
-    writing, found, _ = text.partition("printf '%s' '{")  # without the record, which belongs in /etc
+    writing, found, _ = text.rpartition("printf '%s' '{\"hostname\"")  # without the record, which belongs in /etc
     assert found
     run(["sh"], input=f"{writing}\n}}\nvlab_settle </dev/null\n".encode())
 

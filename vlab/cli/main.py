@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from importlib import import_module
 from pkgutil import iter_modules
@@ -44,8 +45,15 @@ def load_verbs() -> None:
         import_module(f"{verbs.__name__}.{module.name}")
 
 
+def _interrupt(number: int, _frame: object) -> None:
+    """A polite end request is a Ctrl-C: what the run made is undone."""
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
 def main() -> None:
     load_verbs()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         app()
     except VlabError as error:

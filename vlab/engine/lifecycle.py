@@ -35,7 +35,9 @@ def preview(drivers: Drivers, lab: Lab) -> Plan:
         observed = observe(drivers, lab.name)
     except HostError:
         observed = plan.NOTHING
-    return _plan(lab, _targets(drivers, lab, admission.guess(drivers, lab)), observed)
+    return _plan(
+        lab, targets(drivers, lab, admission.guess(drivers, lab), keys.known_public_key(drivers.paths.root)), observed
+    )
 
 
 def up(drivers: Drivers, lab: Lab, text: str, sink: Sink = silent, *, keep: bool = False) -> Outcome:
@@ -44,13 +46,17 @@ def up(drivers: Drivers, lab: Lab, text: str, sink: Sink = silent, *, keep: bool
         admission.refuse(lab, observe(drivers, lab.name))
         accel = admission.accelerator(drivers, lab, sink)
         observed = observe(drivers, lab.name)
-        made = _targets(drivers, lab, accel.name)
+        made = targets(drivers, lab, accel.name, keys.public_key(drivers.paths.root))
         steps = _plan(lab, made, observed)
         if steps:
             state.declare(drivers.paths, lab.name, text)
             deeds = LabDeeds(drivers, lab.name, sink, dict(observed.domains), lab, made)
             journal = state.Journal(drivers.paths.journal(lab.name))
-            execute(steps, deeds, admission.limits(accel.name), journal.write, sink, keep=keep)
+            try:
+                execute(steps, deeds, admission.limits(accel.name), journal.write, sink, keep=keep)
+            except BaseException:
+                _forget_if_nothing_stands(drivers, lab.name)
+                raise
             _expect_nothing(_plan(lab, made, observe(drivers, lab.name)))
     return Outcome(steps, accel.name, accel.why)
 
@@ -75,8 +81,9 @@ def down(drivers: Drivers, lab: str, sink: Sink = silent) -> None:
         )
 
 
-def _targets(drivers: Drivers, lab: Lab, accel: str) -> dict[str, Target]:
-    return targets(drivers, lab, accel, keys.public_key(drivers.paths.root))
+def _forget_if_nothing_stands(drivers: Drivers, lab: str) -> None:
+    if not plan.remove(observe(drivers, lab)):
+        state.forget(drivers.paths, lab)
 
 
 def _plan(lab: Lab, made: dict[str, Target], observed: Observed) -> Plan:

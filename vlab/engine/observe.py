@@ -23,7 +23,7 @@ def observe(drivers: Drivers, lab: str) -> Observed:
         domains={domain.mark.node.name: domain for domain in drivers.hypervisors.domains(lab)},
         clones=clones(drivers, lab),
         built=built(drivers),
-        internet=lab in internet.running(),
+        internet=internet.serving(lab),
         unadopted=frozenset(links.root_leftovers()),
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vlab.engine.drivers import Drivers
 from vlab.guests import transition
 from vlab.guests.settings import Settings
+from vlab.host import internet
 from vlab.hypervisors import xml
 from vlab.hypervisors.kind import kind
 from vlab.images.artifact import Artifact, Clone
@@ -32,25 +33,36 @@ class Target:
         return transition.digest(self.settings)
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a lab's nodes get from this host: ``accel`` for KVM wanters («kvm» or «tcg»), vlab's public SSH key, and the resolver
+    of networks with internet access."""
+
+    accel: str
+    ssh_key: str
+    resolver: str
+
+
 def targets(drivers: Drivers, lab: Lab, accel: str, ssh_key: str) -> dict[str, Target]:
     """By node name. ``accel`` is what KVM wanters get: «kvm» or «tcg»."""
+    ground = Ground(accel, ssh_key, str(internet.resolver(lab)))
     artifacts = {pair: _artifact(drivers, *pair) for pair in {(node.image, node.virt) for node in lab.nodes}}
-    return {n.name: _target(drivers, lab, n, artifacts[n.image, n.virt], accel, ssh_key) for n in lab.nodes}
+    return {n.name: _target(drivers, lab, n, artifacts[n.image, n.virt], ground) for n in lab.nodes}
 
 
 def _artifact(drivers: Drivers, image: str, virt: str) -> Artifact:
     return drivers.store.planned(drivers.recipes[image], kind(virt).form)
 
 
-def _target(drivers: Drivers, lab: Lab, node: Node, artifact: Artifact, accel: str, ssh_key: str) -> Target:
+def _target(drivers: Drivers, lab: Lab, node: Node, artifact: Artifact, ground: Ground) -> Target:
     virt = kind(node.virt)
-    own = virt.accelerator(accel)
+    own = virt.accelerator(ground.accel)
     folder = drivers.paths.clone(lab.name, node.name)
     clone = planned(artifact, folder)
     element = virt.domain(lab, node, clone, own, folder)
-    return Target(
-        node, own, artifact, clone, for_node(lab, node, ssh_key=ssh_key), xml.digest(element, artifact.digest)
-    )
+    ready = drivers.recipes[node.image].ready
+    settings = for_node(lab, node, ssh_key=ground.ssh_key, ready=ready, resolver=ground.resolver)
+    return Target(node, own, artifact, clone, settings, xml.digest(element, artifact.digest))
 
 
 def wanted(lab: Lab, made: dict[str, Target]) -> Wanted:

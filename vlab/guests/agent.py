@@ -79,7 +79,11 @@ class AgentChannel:
 
         try:
             return wait_until(
-                f"{self._node}: the end of «{' '.join(argv)[:80]}»", ended, timeout=timeout, interval=0.004, slowest=0.25
+                f"{self._node}: the end of «{' '.join(argv)[:80]}»",
+                ended,
+                timeout=timeout,
+                interval=0.004,
+                slowest=0.25,
             )
         except WaitError:
             with contextlib.suppress(GuestError):

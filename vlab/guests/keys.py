@@ -17,6 +17,14 @@ def public_key(root: Path) -> str:
     return _half(_pair(private_key(root), "vlab")).read_text().strip()
 
 
+def known_public_key(root: Path) -> str:
+    """As ``public_key``, but nothing is made: empty when the pair is missing or not for this user to read."""
+    try:
+        return _half(private_key(root)).read_text().strip()
+    except OSError:
+        return ""
+
+
 def private_key(root: Path) -> Path:
     """Where vlab's own private key is, made or not."""
     return root / "ssh" / "id_ed25519"

@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -47,10 +47,11 @@ def serve(forwards: Sequence[Forward], namespace: str, ready: Callable[[], None]
 
 
 async def _serve(forwards: Sequence[Forward], namespace: str, ready: Callable[[], None], stop: threading.Event) -> None:
-    async with AsyncExitStack() as servers:
+    with ExitStack() as servers:
         for forward in forwards:
-            listener = _listen(forward)
-            await servers.enter_async_context(await asyncio.start_server(_carrier(forward, namespace), sock=listener))
+            server = await asyncio.start_server(_carrier(forward, namespace), sock=_listen(forward))
+            # Not «async with»: from Python 3.12 on that waits for connections that may stay open for hours.
+            servers.callback(server.close)
         ready()
         while not stop.is_set():
             await asyncio.sleep(POLL)

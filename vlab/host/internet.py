@@ -8,6 +8,7 @@ The process is the only record: it is found by its command line, which names the
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import socket
@@ -62,7 +63,21 @@ def running() -> dict[str, int]:
     return {name.removeprefix(PREFIX): pid for name, pid in found}
 
 
+def serving(lab_name: str) -> frozenset[str]:
+    """The bridges that have internet access now; the uplink's own device while it runs and serves none."""
+    if lab_name not in running():
+        return frozenset()
+    listed = run.run([*_within(namespace(lab_name)), "nft", "list", "table", "ip", TABLE], timeout=10, check=False)
+    return bridges_online(listed.text) or frozenset({DEVICE})
+
+
 # decisions: pure
+
+
+def bridges_online(listed: str) -> frozenset[str]:
+    """The bridges that the listed rules let out, whether nft shows them as a set or, when there is one, alone."""
+    lines = [line for line in listed.splitlines() if "iifname" in line and f'oifname "{DEVICE}"' in line]
+    return frozenset(name for line in lines for name in re.findall(r'"([^"]+)"', line.split("oifname")[0]))
 
 
 def resolver(lab: Lab) -> IPv4Address:

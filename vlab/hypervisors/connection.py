@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlab.errors import ConflictError, GuestError, HostError, HypervisorError
 from vlab.guests.agent import AgentRefused
+from vlab.hypervisors import cgroups
 from vlab.hypervisors.mark import NAMESPACE, PREFIX, Domain, Mark
 
 if TYPE_CHECKING:
@@ -93,16 +94,20 @@ class Hypervisors:
             handle.destroy()  # nobody would know of it
             raise
         if domain is None:
-            raise HypervisorError(f"{name} stopped as soon as it was started", hint=f"see /var/log/libvirt/*/{name}.log")
+            raise HypervisorError(
+                f"{name} stopped as soon as it was started", hint=f"see /var/log/libvirt/*/{name}.log"
+            )
         return domain
 
     def destroy(self, domain: Domain) -> None:
         """Take the guest's power away; fine when it is gone already."""
         with contextlib.suppress(_Gone), _translated(f"libvirt cannot stop {domain.name}"):
             handle = self._handle(domain)
-            if domain.uri.startswith("lxc"):
-                _kill_init(handle.ID())
-            handle.destroy()
+            group = _kill_container(handle.ID()) if domain.uri.startswith("lxc") else ""
+            try:
+                handle.destroy()
+            finally:
+                cgroups.remove(group)
 
     def mark(self, domain: Domain, mark: Mark) -> None:
         """Replace the mark of a running domain."""
@@ -237,11 +242,14 @@ def _init_of(controller: int) -> int:
     return int(children[0]) if children else 0
 
 
-def _kill_init(controller: int) -> None:
-    """libvirt asks a container's init with SIGTERM for 1.8 s, which the init of a PID namespace never hears."""
+def _kill_container(controller: int) -> str:
+    """Kill a container's init, and return its control group. libvirt would ask init with SIGTERM for 1.8 s, which the init of a
+    PID namespace never hears."""
+    group = cgroups.of_container(controller)
     with contextlib.suppress(OSError):
         if pid := _init_of(controller):
             os.kill(pid, signal.SIGKILL)
+    return group
 
 
 def _name_and_uuid(xml: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlab.hypervisors import xml
+from vlab.hypervisors import cgroups, xml
 from vlab.hypervisors.kind import VirtKind
 from vlab.hypervisors.xml import E, Element
 from vlab.images.artifact import Clone
@@ -41,7 +41,7 @@ class Container(VirtKind):
             *xml.memory(node),
             xml.vcpu(node),
             *xml.cputune(node, _cores(node), scope=""),
-            E.os(E.type("exe", arch="x86_64"), E.init("/sbin/init")),
+            E.os(E.type("exe", arch="x86_64"), *_init()),
             E.features(E.privnet()),
             E.clock(offset="utc"),
             # A restart by libvirt would put new veth ends into the root namespace, where nobody adopts them.
@@ -61,6 +61,10 @@ class Container(VirtKind):
         from vlab.guests.namespaces import NamespaceChannel
 
         return NamespaceChannel(domain.mark.node.name, domain.name, domain.pid)
+
+
+def _init() -> list[Element]:
+    return [E.init("/bin/sh"), E.initarg("-c"), E.initarg(cgroups.ENTER)]
 
 
 def _cores(node: Node) -> float:

@@ -1,7 +1,7 @@
 """The three kinds that QEMU runs: ``emulated``, ``full`` and ``para``. They differ in accelerator, devices and how they boot.
 
-Machine type is ``pc``: one flat PCI bus. ``q35`` would put each device behind a bridge of its own, which firmware and guest
-kernel enumerate one by one, slowly under TCG.
+Machine type is ``q35``: the director booted to its agent in 4.8 and 4.5 s (TCG, direct boot) where ``pc`` took 5.4 and 5.7, and it
+has SATA of its own.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Emulated(Qemu):
         return E.os(_machine(), E.boot(dev="hd"), E.bios(useserial="no"))
 
     def own_devices(self) -> list[Element]:
-        return [E.controller(type="sata", index="0"), E.memballoon(model="none")]
+        return [E.memballoon(model="none")]
 
 
 class Full(Emulated):
@@ -143,12 +143,12 @@ class Para(Qemu):
 
 
 def _machine() -> Element:
-    return E.type("hvm", arch="x86_64", machine="pc")
+    return E.type("hvm", arch="x86_64", machine="q35")
 
 
 def _features(accel: str) -> Element:
     tcg = [E.tcg(E("tb-cache", str(TCG_CACHE), unit="MiB"))] if accel == "tcg" else []
-    return E.features(E.acpi(), E.apic(), *tcg)
+    return E.features(E.acpi(), E.apic(), E.vmport(state="off"), *tcg)
 
 
 def _cpu(accel: str) -> Element:

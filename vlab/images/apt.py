@@ -156,17 +156,21 @@ def outside(host: Apt, state: Path) -> dict[str, str]:
 
 
 class Progress:
-    """How far apt is, from its own lines: each package is unpacked once and set up once."""
+    """How far apt is, from its own lines: each package is unpacked once and set up once.
 
-    def __init__(self) -> None:
-        self.total = 0
+    ``expected`` packages keep the fraction from reaching 1 between the runs of apt that one build is made of.
+    """
+
+    def __init__(self, expected: int = 0) -> None:
+        self.expected = expected
+        self.planned = 0
         self.done = 0
 
     def feed(self, line: str) -> float | None:
         """The fraction done after ``line``, None when the line says nothing about it."""
         if planned := re.search(r"(\d+) newly installed", line):
-            self.total += int(planned[1])
+            self.planned += int(planned[1])
         elif line.startswith(("Unpacking ", "Setting up ")):
             self.done += 1
-            return min(1.0, self.done / max(1, 2 * self.total))
+            return min(1.0, self.done / max(1, 2 * max(self.planned, self.expected)))
         return None

@@ -20,6 +20,7 @@ from vlab.images.store import Store
 from vlab.run import run
 
 _LISTS_AGE = 6 * 3600.0
+_BOOTSTRAP_PACKAGES = 140  # about; mmdebstrap runs apt more than once and never says how many there will be
 
 
 def build(recipe: Recipe, form: Form, store: Store, sink: Sink = silent) -> Artifact:
@@ -92,7 +93,7 @@ class _Job:
         if target.exists():
             return
         with self.store.make(target) as (folder, manifest):
-            follow = self.follow(f"{self.host.release.codename}: packages")
+            follow = self.follow(f"{self.host.release.codename}: packages", _BOOTSTRAP_PACKAGES)
             rootfs.bootstrap(self.host, recipe.packages, folder / "tree", folder / "scratch", follow)
             manifest["packages"] = _packages((folder / "tree",))
 
@@ -143,8 +144,8 @@ class _Job:
     def note(self, text: str) -> None:
         self.sink(Event(self.subject, "progress", text))
 
-    def follow(self, text: str) -> Callable[[str], None]:
-        progress = apt.Progress()
+    def follow(self, text: str, expected: int = 0) -> Callable[[str], None]:
+        progress = apt.Progress(expected)
 
         def on_line(line: str) -> None:
             fraction = progress.feed(line)

@@ -37,7 +37,8 @@ def make(artifact: Artifact, folder: Path, mounts: Mounts, *, hostname: str = ""
     """Make the clone, or return it when it is there and stands on this very artefact.
 
     ``hostname`` is written into a root tree before anything starts in it (MariaDB reads it once, when it starts); a disk's guest
-    gets it with its settings. ``folder`` is the node's own. Its content is kept from run to run until ``remove``; a disk of another artefact is replaced.
+    gets it with its settings. ``folder`` is the node's own. Its content is kept from run to run until ``remove``; a disk of
+    another artefact is replaced.
     """
     # libvirt's QEMU user must reach the disk.
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)

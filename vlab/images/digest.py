@@ -17,7 +17,7 @@ from vlab.images.initrd import INIT
 from vlab.images.kernel import KEEP, Flavour
 from vlab.images.recipe import Recipe
 
-BUILDER = 1
+BUILDER = 2
 """Raise when the way images are built changes in a manner the other inputs do not show."""
 
 

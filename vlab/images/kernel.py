@@ -178,7 +178,9 @@ def make_initrd(flavour: Flavour, modules: Path, busybox: Path, target: Path) ->
     needs = dependencies((modules / "modules.dep").read_text())
     order = initrd.load_order(needs, named(needs, flavour.initrd))
     contents = [(f"{module_name(path)}.ko", unpack((modules / path).read_bytes()) or b"") for path in order]
-    target.write_bytes(initrd.archive(busybox.read_bytes(), contents))
+    packed = initrd.archive(busybox.read_bytes(), contents)
+    # A boot loader reads through the BIOS, slower than the kernel unpacks; QEMU hands it over as it is.
+    target.write_bytes(packed if flavour.direct else gzip.compress(packed, mtime=0))
 
 
 def assemble(flavour: Flavour, host: Apt, state: Path, folder: Path, stack: Sequence[Path]) -> dict[str, str]:

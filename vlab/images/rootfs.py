@@ -71,15 +71,16 @@ def bootstrap_argv(host: Apt, packages: Sequence[str], tree: Path, sources_list:
 
 
 def bootstrap(host: Apt, packages: Sequence[str], tree: Path, scratch: Path, on_line: Callable[[str], None]) -> None:
-    """Make the bare tree. What mmdebstrap keeps of the host (resolv.conf, apt settings) is removed from it."""
+    """Make the bare tree. What mmdebstrap keeps of the host (resolv.conf, apt settings) and host keys are removed from it."""
     sources_list, options = scratch / "sources.list", scratch / "apt.conf"
     sources_list.write_text(host.sources_list())
     options.write_text("\n".join((*host.acquire, 'Acquire::Languages "none";')) + "\n")
     stream(bootstrap_argv(host, packages, tree, sources_list, options), on_line)
     for leftover in ("etc/apt", "var/lib/apt", "var/cache/apt", "var/log/apt"):
         shutil.rmtree(tree / leftover, ignore_errors=True)
-    for leftover in ("etc/resolv.conf", "etc/hostname", "var/log/dpkg.log", "var/log/bootstrap.log"):
-        (tree / leftover).unlink(missing_ok=True)
+    leftovers = ("etc/resolv.conf", "etc/hostname", "var/log/dpkg.log", "var/log/bootstrap.log")
+    for file in (*(tree / name for name in leftovers), *tree.glob("etc/ssh/ssh_host_*")):
+        file.unlink(missing_ok=True)
     tree.chmod(0o755)
 
 

@@ -181,7 +181,9 @@ class Store:
         """
         kind, name, content = _name_parts(target.name)
         unfinished = self.root / f"tmp-{os.getpid()}-{target.name}"
-        (unfinished / "scratch").mkdir(parents=True)
+        unfinished.mkdir(mode=0o755)
+        # What apt is told may hold a password of the host's.
+        (unfinished / "scratch").mkdir(mode=0o700)
         manifest: dict[str, object] = {}
         started = time.monotonic()
         try:

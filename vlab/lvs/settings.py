@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address
 from typing import TypeVar
 
 from vlab.guests.settings import Address, File, Link, Route, Settings, Sysctl, Tunnel, Unit
@@ -17,9 +16,6 @@ from vlab.lvs.hosts import hosts
 from vlab.lvs.index import Index, Role, device, index
 from vlab.lvs.modes import ANYWHERE, Needs, mode
 from vlab.topology.lab import Lab, Node
-
-INTERNET_DNS = IPv4Address("10.0.2.3")
-"""The resolver that slirp4netns offers behind the gateway of a network with ``internet: true``."""
 
 KEEPALIVED_CONF = "/etc/keepalived/keepalived.conf"
 KEEPALIVED = Unit("keepalived.service", (KEEPALIVED_CONF,), "programs ip_vs and checks the real servers' health")
@@ -44,7 +40,7 @@ _INTERFACE = (
 Item = TypeVar("Item", Tunnel, Address, Route)
 
 
-def for_node(lab: Lab, node: Node, *, ssh_key: str = "", ready: Sequence[str] = ()) -> Settings:
+def for_node(lab: Lab, node: Node, *, ssh_key: str = "", ready: Sequence[str] = (), resolver: str = "") -> Settings:
     """Everything vlab sets inside ``node``. ``ssh_key`` is the public key (one line) that may log in as root, if any;
     ``ready`` are the units of the node's image that serve (``Recipe.ready``)."""
     known = index(lab)
@@ -59,7 +55,7 @@ def for_node(lab: Lab, node: Node, *, ssh_key: str = "", ready: Sequence[str] = 
         sysctls=_merged(_baseline(node, directs=bool(directing)), (item for need in needs for item in need.sysctls)),
         addresses=_distinct([*_own(node), *(item for need in needs for item in need.addresses)]),
         routes=_routes(lab, node, needs),
-        files=tuple(_files(lab, node, known, ssh_key, directs=bool(directing))),
+        files=tuple(_files(lab, node, known, ssh_key, resolver, directs=bool(directing))),
         units=(*(_serving(unit) for unit in ready), *((KEEPALIVED,) if directing else ())),
     )
 
@@ -132,12 +128,10 @@ def _internet(lab: Lab, node: Node) -> Iterator[Route]:
             yield Route(ANYWHERE, network.gateway, device(node, network.name), why=why)
 
 
-def _files(lab: Lab, node: Node, known: Index, ssh_key: str, *, directs: bool) -> Iterator[File]:
+def _files(lab: Lab, node: Node, known: Index, ssh_key: str, resolver: str, *, directs: bool) -> Iterator[File]:
     yield File("/etc/hosts", hosts(lab, known, node), why="every node, director and service of the lab by name")
     if any(lab.network(nic.network).internet for nic in node.nics):
-        yield File(
-            "/etc/resolv.conf", f"nameserver {INTERNET_DNS}\n", why="the resolver of networks with internet access"
-        )
+        yield File("/etc/resolv.conf", f"nameserver {resolver}\n", why="the resolver of networks with internet access")
     if ssh_key:
         yield File("/root/.ssh/authorized_keys", f"{ssh_key.strip()}\n", 0o600, "vlab ssh logs in with this key")
     if directs:
