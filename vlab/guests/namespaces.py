@@ -22,6 +22,11 @@ ENVIRONMENT = (f"PATH={PATH}", "HOME=/root", "LC_ALL=C.UTF-8")
 _PUT = 'beside="$1.vlab~"; install -D -m "$2" /dev/stdin "$beside"; mv -fT -- "$beside" "$1"'
 
 
+_JOIN = 'n=$1; shift; while [ "$n" -gt 0 ]; do echo 0 >"$1" || :; shift; n=$((n - 1)); done 2>/dev/null; exec "$@"'
+"""Join the control groups whose process lists are the first arguments, then become the rest: what is run inside counts against
+the container's limits, as lxc-attach does it."""
+
+
 class NamespaceChannel:
     """``node`` is the name in messages, ``domain`` libvirt's; ``pid`` the container's init as the host sees it."""
 
@@ -67,11 +72,23 @@ class NamespaceChannel:
     def _enter(self) -> list[str]:
         if not is_init_of(self._pid, self._domain):
             raise GuestError(f"{self._node} does not run any more", hint="vlab status; vlab up starts it again")
-        return ["nsenter", "--target", str(self._pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--"]
+        groups = control_groups(Path(f"/proc/{self._pid}/cgroup").read_text())
+        join = ["/bin/sh", "-c", _JOIN, "sh", str(len(groups)), *groups]
+        return [*join, "nsenter", "--target", str(self._pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--"]
 
     def _refuse(self, result: Result, what: str) -> None:
         if result.code:
             raise GuestError(f"{self._node}: {what}", details=result.error_text.splitlines())
+
+
+def control_groups(membership: str, root: Path = Path("/sys/fs/cgroup")) -> list[str]:
+    """The process lists of the groups that a process is in (its /proc/PID/cgroup), as far as the host has them mounted."""
+    found: list[Path] = []
+    for line in membership.splitlines():
+        _, names, path = line.split(":", 2)
+        hierarchy = names.removeprefix("name=") if names else ""
+        found += [root / hierarchy / path.lstrip("/") / "cgroup.procs"]
+    return [str(procs) for procs in found if procs.is_file()]
 
 
 def is_init_of(pid: int, domain: str) -> bool:
