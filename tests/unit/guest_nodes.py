@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vlab.hypervisors.mark import Mark
 from vlab.images.artifact import Artifact, Clone, Form
+from vlab.images.clone import planned
 from vlab.topology.lab import Check, Lab, Network, Nic, Node, RealServer, Service
 
 FRONT = Network(
@@ -48,4 +49,4 @@ def clone(form: Form) -> Clone:
         "disk": Artifact("web", form, "f" * 64, (), images / "disk.qcow2"),
         "rootfs": Artifact("web", form, "0" * 64, (images / "root", images / "base")),
     }[form]  # fmt: skip
-    return Clone(made, root=FOLDER / "root") if form == "rootfs" else Clone(made, disk=FOLDER / "disk.qcow2")
+    return planned(made, FOLDER)

@@ -78,6 +78,7 @@ def test_equal_settings_only_renew_the_record(same: Settings) -> None:
     assert commands(transition.script(same, same)) == [
         f"printf '%s' '{transition.dump(same).strip()}", "' >/etc/vlab/settings.json.new",
         "mv -f /etc/vlab/settings.json.new /etc/vlab/settings.json",
+        f"echo {transition.digest(same)} >/run/vlab-settled",
     ]  # fmt: skip
 
 
@@ -181,8 +182,20 @@ def calls(text: str) -> list[str]:
     return [line for line in commands(text) if line.startswith("systemctl") and "--no-block start" not in line]
 
 
-def test_the_boot_script_starts_units_without_waiting(tmp_path: Path) -> None:
+def test_the_boot_script_makes_the_network_and_says_how_it_ended(tmp_path: Path) -> None:
     text = transition.boot_script(DIRECTOR)
-    assert text.endswith("systemctl --no-block start -- ipvs.service keepalived.service\n")
+    assert "systemctl" not in text
+    assert text.endswith(f"echo {transition.digest(DIRECTOR)} >/run/vlab-settled\n")
     (tmp_path / "apply.sh").write_text(text)
     assert run(["sh", "-n", str(tmp_path / "apply.sh")]).error_text == ""
+
+
+def test_a_seed_is_all_that_the_first_configuration_would_write() -> None:
+    key = File("/etc/ssh/ssh_host_ed25519_key", "SECRET", 0o600)
+    seeded = {file.path: file for file in transition.seed(DIRECTOR, (key,))}
+    assert set(seeded) == {
+        *(file.path for file in DIRECTOR.files), key.path, "/etc/hostname", "/etc/vlab/apply.sh", "/etc/vlab/settings.json",
+    }  # fmt: skip
+    assert transition.load(seeded["/etc/vlab/settings.json"].content) == DIRECTOR
+    assert seeded["/etc/hostname"].content == f"{DIRECTOR.hostname}\n"
+    assert seeded[key.path].mode == 0o600

@@ -9,8 +9,9 @@ from vlab import run
 from vlab.engine.drivers import Drivers
 from vlab.engine.wanted import Target
 from vlab.events import Sink
-from vlab.guests import keys
-from vlab.guests.settle import settle
+from vlab.guests import keys, transition
+from vlab.guests.base import Channel
+from vlab.guests.settle import found_settings, settle, settled
 from vlab.host import internet, links
 from vlab.hypervisors import xml
 from vlab.hypervisors.kind import kind
@@ -57,9 +58,11 @@ class LabDeeds:
         build.build(self.drivers.recipes[image], build.form(form), self.drivers.store, self.sink)
 
     def do_make_clone(self, node: str) -> None:
+        target = self.targets[node]
         folder = self.drivers.paths.clone(self.name, node)
         clone.remove(folder, self.drivers.mounts)
-        clone.make(self.targets[node].artifact, folder, self.drivers.mounts, hostname=node)
+        seed = transition.seed(target.settings, keys.host_key_files(folder)) if self._seeded(node) else ()
+        clone.make(target.artifact, folder, self.drivers.mounts, seed)
 
     def do_remove_clone(self, node: str) -> None:
         clone.remove(self.drivers.paths.clone(self.name, node), self.drivers.mounts)
@@ -120,13 +123,22 @@ class LabDeeds:
         links.adopt_all(namespace(self.name), ports)
 
     def do_settle(self, node: str) -> None:
-        target = self.targets[node]
-        domain = self.domains[node]
-        fresh = keys.host_key_files(self.drivers.paths.clone(self.name, node)) if not domain.mark.settings else ()
-        settle(self.drivers.channel(domain), target.settings, fresh=not domain.mark.settings, extra=fresh)
+        target, domain = self.targets[node], self.domains[node]
+        self._settle(node, self.drivers.channel(domain), fresh=not domain.mark.settings)
         mark = replace(domain.mark, settings=target.settings_digest, services=self._services(target.node))
         self.drivers.hypervisors.mark(domain, mark)
         self.domains[node] = replace(domain, mark=mark)
+
+    def _settle(self, node: str, channel: Channel, *, fresh: bool) -> None:
+        target, seeded = self.targets[node], self._seeded(node)
+        if fresh and seeded and settled(channel, node, timeout=self.drivers.guest_timeout) == target.settings_digest:
+            return
+        found = found_settings(channel) if seeded or not fresh else None
+        extra = keys.host_key_files(self.drivers.paths.clone(self.name, node)) if found is None else ()
+        settle(channel, target.settings, found, extra)
+
+    def _seeded(self, node: str) -> bool:
+        return kind(self._node(node).virt).seeded
 
     def _node(self, node: str) -> Node:
         return self.targets[node].node

@@ -20,6 +20,8 @@ from vlab.guests.settings import File, Settings, Unit
 from vlab.plain import from_plain, to_plain
 
 SETTINGS_FILE = "/etc/vlab/settings.json"
+SETTLED_FILE = "/run/vlab-settled"
+"""Digest of the settings that took effect in this boot; written last, so it is the proof that all of them did."""
 BOOT_SCRIPT = "/etc/vlab/apply.sh"
 
 NOTHING = Settings("", "")
@@ -71,9 +73,21 @@ def script(found: Settings | None, wanted: Settings, *, extra: Sequence[File] = 
 
 
 def boot_script(wanted: Settings) -> str:
-    """What makes the settings that do not survive a reboot again: the network, and the units without waiting for them."""
-    start = _systemctl("--no-block start", [unit.name for unit in wanted.units])
-    return f"{_HEADER}{network_script.setup(NOTHING, wanted)}{start}"
+    """What a boot needs besides the files: the network. ``vlab-settings.service`` runs it before the units that serve, which
+    are enabled in their images, so nothing is started here. How it ended is left in ``SETTLED_FILE``."""
+    report = f"trap '[ $? = 0 ] || echo failed >{SETTLED_FILE}' EXIT\n"
+    return f"{_HEADER}{report}{network_script.setup(NOTHING, wanted)}echo {digest(wanted)} >{SETTLED_FILE}\n"
+
+
+def seed(wanted: Settings, extra: Sequence[File] = ()) -> tuple[File, ...]:
+    """The files that give a guest ``wanted`` at its first boot, laid into its clone before it starts: then nothing needs to be
+    run in it afterwards."""
+    own = (
+        File("/etc/hostname", f"{wanted.hostname}\n"),
+        File(BOOT_SCRIPT, boot_script(wanted), 0o755),
+        File(SETTINGS_FILE, dump(wanted)),
+    )
+    return (*wanted.files, *extra, *own)
 
 
 def digest(settings: Settings) -> str:
@@ -150,7 +164,8 @@ def _systemctl(verb: str, units: Sequence[str]) -> str:
 
 def _record(wanted: Settings) -> str:
     beside = f"{SETTINGS_FILE}.new"
-    return f"printf '%s' {quote(dump(wanted))} >{beside}\nmv -f {beside} {SETTINGS_FILE}\n"
+    keep = f"printf '%s' {quote(dump(wanted))} >{beside}\nmv -f {beside} {SETTINGS_FILE}\n"
+    return f"{keep}echo {digest(wanted)} >{SETTLED_FILE}\n"
 
 
 def _words(items: Iterable[str]) -> str:

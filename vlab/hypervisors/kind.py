@@ -36,6 +36,8 @@ class VirtKind:
     queue: ClassVar[Literal["vm", "container"]]
     wants_kvm: ClassVar[bool] = False
     shares_host_kernel: ClassVar[bool] = False
+    seeded: ClassVar[bool] = False
+    """Whether a clone's seed files reach the guest before it boots."""
 
     def __init_subclass__(cls) -> None:
         if cls.name:

@@ -26,6 +26,7 @@ class Container(VirtKind):
     uri = "lxc:///system"
     form = "rootfs"
     queue = "container"
+    seeded = True
     shares_host_kernel = True
 
     def accelerator(self, host: str) -> str:  # noqa: ARG002 - a container runs on the host's kernel whatever it can do

@@ -123,16 +123,17 @@ class Para(Qemu):
     name = "para"
     title = "para-virtualisation"
     form = "direct"
+    seeded = True
     wants_kvm = True
     disk_bus = ("vda", "virtio")
     nic_model = "virtio"
 
     def boot(self, node: Node, clone: Clone) -> Element:
         artifact = clone.boot
-        assert artifact.kernel and artifact.initrd, "a direct boot has a kernel and an initrd"
+        assert artifact.kernel and clone.initrd, "a direct boot has a kernel and an initrd"
         # Known from the first instruction, so the journal and host name need no correction later.
         cmdline = f"{artifact.cmdline} systemd.hostname={node.name} systemd.machine_id={node.machine_id}".strip()
-        return E.os(_machine(), E.kernel(str(artifact.kernel)), E.initrd(str(artifact.initrd)), E.cmdline(cmdline))
+        return E.os(_machine(), E.kernel(str(artifact.kernel)), E.initrd(str(clone.initrd)), E.cmdline(cmdline))
 
     def _nic(self, nic: Nic) -> Element:
         # vhost wants /dev/vhost-net, and brings nothing where the guest itself is what is slow.

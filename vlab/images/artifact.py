@@ -29,8 +29,9 @@ class Artifact:
 @dataclass(frozen=True, slots=True)
 class Clone:
     """A node's own disk or root. ``boot`` is the artefact it was cloned from; ``root`` is where a container's overlay is
-    mounted (in libvirtd's mount namespace), ``disk`` the qcow2 overlay."""
+    mounted (in libvirtd's mount namespace), ``disk`` the qcow2 overlay, ``initrd`` the artefact's with the clone's seed behind it."""
 
     boot: Artifact
     disk: Path | None = None
     root: Path | None = None
+    initrd: Path | None = None

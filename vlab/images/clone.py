@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from vlab.guests.settings import File
 from vlab.images.artifact import Artifact, Clone
+from vlab.images.seed import archive, into_tree
 from vlab.run import run
 
 _QCOW2 = b"QFI\xfb"
@@ -30,24 +32,29 @@ def planned(artifact: Artifact, folder: Path) -> Clone:
     """The clone that ``make`` will leave in ``folder``. Pure."""
     if artifact.disk is None:
         return Clone(artifact, root=folder / "root")
-    return Clone(artifact, disk=folder / "disk.qcow2")
+    return Clone(artifact, disk=folder / "disk.qcow2", initrd=folder / "initrd" if artifact.initrd else None)
 
 
-def make(artifact: Artifact, folder: Path, mounts: Mounts, *, hostname: str = "") -> Clone:
+def make(artifact: Artifact, folder: Path, mounts: Mounts, seed: Sequence[File] = ()) -> Clone:
     """Make the clone, or return it when it is there and stands on this very artefact.
 
-    ``hostname`` is written into a root tree before anything starts in it (MariaDB reads it once, when it starts); a disk's guest
-    gets it with its settings. ``folder`` is the node's own. Its content is kept from run to run until ``remove``; a disk of
+    ``seed`` files are in the guest before anything starts in it, where its form can be seeded: a boot from the disk's own boot
+    loader goes without. ``folder`` is the node's own. Its content is kept from run to run until ``remove``; a disk of
     another artefact is replaced.
     """
     # libvirt's QEMU user must reach the disk.
-    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
     clone = planned(artifact, folder)
     if clone.disk is not None:
         assert artifact.disk is not None
         _overlay_disk(artifact.disk, clone.disk)
     else:
-        _overlay_root(artifact, folder, mounts, hostname)
+        _overlay_root(artifact, folder, mounts, seed)
+    if clone.initrd is not None:
+        assert artifact.initrd is not None
+        clone.initrd.touch(mode=0o600)  # it holds the guest's host key
+        clone.initrd.write_bytes(artifact.initrd.read_bytes() + archive(seed))
     return clone
 
 
@@ -84,11 +91,9 @@ def _backing_of(disk: Path) -> str:
         return backing(read(0, 32), read)
 
 
-def _overlay_root(artifact: Artifact, folder: Path, mounts: Mounts, hostname: str) -> None:
+def _overlay_root(artifact: Artifact, folder: Path, mounts: Mounts, seed: Sequence[File]) -> None:
     upper, work, root = folder / "upper", folder / "work", folder / "root"
     for part in (upper, work, root):
         part.mkdir(mode=0o755, exist_ok=True)
-    if hostname:
-        (upper / "etc").mkdir(mode=0o755, exist_ok=True)
-        (upper / "etc" / "hostname").write_text(f"{hostname}\n")
+    into_tree(seed, upper)
     mounts.overlay(artifact.layers, upper, work, root)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-_DIRECTORY, _REGULAR, _LINK, _CHARACTER = 0o040000, 0o100000, 0o120000, 0o020000
+DIRECTORY, REGULAR, _LINK, _CHARACTER = 0o040000, 0o100000, 0o120000, 0o020000
 
 INIT = """\
 #!/bin/busybox sh
@@ -33,13 +33,14 @@ until [ -b "$root" ]; do
     sleep 0.05
 done
 mount -t ext4 -o rw,noatime "$root" /root || { echo "vlab: cannot mount $root"; exec sh; }
+[ ! -d /seed ] || cp -a /seed/. /root/
 mount --move /dev /root/dev
 mount --move /proc /root/proc
 mount --move /sys /root/sys
 exec switch_root /root "$init"
 """
 
-_APPLETS = ("mount", "insmod", "sleep", "switch_root", "sh", "echo")
+_APPLETS = ("cp", "mount", "insmod", "sleep", "switch_root", "sh", "echo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +57,13 @@ def archive(busybox: bytes, modules: Sequence[tuple[str, bytes]]) -> bytes:
     """The initrd: ``modules`` are (file name, content), each after those it needs."""
     order = "".join(f"{name}\n" for name, _ in modules).encode()
     return cpio([
-        *(Entry(name, _DIRECTORY | 0o755) for name in ("bin", "dev", "modules", "proc", "root", "sys")),
+        *(Entry(name, DIRECTORY | 0o755) for name in ("bin", "dev", "modules", "proc", "root", "sys")),
         Entry("dev/console", _CHARACTER | 0o600, device=(5, 1)),
-        Entry("bin/busybox", _REGULAR | 0o755, busybox),
+        Entry("bin/busybox", REGULAR | 0o755, busybox),
         *(Entry(f"bin/{applet}", _LINK | 0o777, b"busybox") for applet in _APPLETS),
-        Entry("init", _REGULAR | 0o755, INIT.encode()),
-        *(Entry(f"modules/{name}", _REGULAR | 0o644, content) for name, content in modules),
-        Entry("modules/order", _REGULAR | 0o644, order),
+        Entry("init", REGULAR | 0o755, INIT.encode()),
+        *(Entry(f"modules/{name}", REGULAR | 0o644, content) for name, content in modules),
+        Entry("modules/order", REGULAR | 0o644, order),
     ])  # fmt: skip
 
 
