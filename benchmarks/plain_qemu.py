@@ -51,19 +51,19 @@ def booted(vm: Vm, folder: Path) -> Iterator[None]:
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(overlay)], check=True)
     with subprocess.Popen(argv(vm, folder)) as process:
         try:
-            _wait_for_agent(folder / f"{vm.name}.agent")
+            _wait_for_agent(folder / f"{vm.name}.agent", process)
             yield
         finally:
             process.kill()
 
 
-def _wait_for_agent(path: Path) -> None:
+def _wait_for_agent(path: Path, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + DEADLINE
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and process.poll() is None:
         if _answers(path):
             return
         time.sleep(0.1)
-    raise TimeoutError(f"{path.stem} did not answer within {DEADLINE:.0f} s")
+    raise TimeoutError(f"{path.stem} did not answer within {DEADLINE:.0f} s (exit code {process.poll()})")
 
 
 def _answers(path: Path) -> bool:
