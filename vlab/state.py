@@ -135,16 +135,23 @@ class Journal:
         with self.path.open("a") as file:
             file.write(line + "\n")
 
+    def converged(self) -> None:
+        """Note that the lab is as declared, whatever earlier runs left open."""
+        if self.unfinished():
+            self.write("", "converged")
+
     def read(self) -> list[dict[str, str]]:
         if not self.path.is_file():
             return []
         return [json.loads(line) for line in self.path.read_text().splitlines() if line.endswith("}")]
 
     def unfinished(self) -> list[str]:
-        """Steps that were begun and neither done, undone nor failed: where a run was killed."""
+        """Steps that were begun and neither done, undone nor failed, with no converged run after them: where a run was killed."""
         open_steps: dict[str, None] = {}
         for entry in self.read():
-            if entry["event"] == "begin":
+            if entry["event"] == "converged":
+                open_steps.clear()
+            elif entry["event"] == "begin":
                 open_steps[entry["step"]] = None
             else:
                 open_steps.pop(entry["step"], None)

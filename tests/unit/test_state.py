@@ -27,6 +27,15 @@ def test_journal_names_the_steps_a_killed_run_left_open(tmp_path: Path) -> None:
     assert journal.unfinished() == ["boot/b"]
 
 
+def test_a_converged_run_closes_what_a_killed_one_left_open(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.write("boot/a", "begin")
+    journal.converged()
+    assert journal.unfinished() == []
+    journal.write("boot/b", "begin")
+    assert journal.unfinished() == ["boot/b"]
+
+
 def test_journal_survives_a_line_cut_short(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
     journal.write("boot/a", "begin")

@@ -43,22 +43,28 @@ def preview(drivers: Drivers, lab: Lab) -> Plan:
 def up(drivers: Drivers, lab: Lab, text: str, sink: Sink = silent, *, keep: bool = False) -> Outcome:
     """Converge the host to ``lab``. Raises ``VlabError``; what this run made is undone before, unless ``keep``."""
     with state.locked(drivers.paths, lab.name):
-        admission.refuse(lab, observe(drivers, lab.name))
-        accel = admission.accelerator(drivers, lab, sink)
         observed = observe(drivers, lab.name)
+        admission.refuse(lab, observed)
+        accel = admission.accelerator(drivers, lab, sink)
         made = targets(drivers, lab, accel.name, keys.public_key(drivers.paths.root))
         steps = _plan(lab, made, observed)
         if steps:
             state.declare(drivers.paths, lab.name, text)
             deeds = LabDeeds(drivers, lab.name, sink, dict(observed.domains), lab, made)
-            journal = state.Journal(drivers.paths.journal(lab.name))
-            try:
-                execute(steps, deeds, admission.limits(accel.name), journal.write, sink, keep=keep)
-            except BaseException:
-                _forget_if_nothing_stands(drivers, lab.name)
-                raise
+            _converge(drivers, steps, deeds, admission.limits(accel.name), keep=keep)
             _expect_nothing(_plan(lab, made, observe(drivers, lab.name)))
+        state.Journal(drivers.paths.journal(lab.name)).converged()
     return Outcome(steps, accel.name, accel.why)
+
+
+def _converge(drivers: Drivers, steps: Plan, deeds: LabDeeds, limits: dict[str, int], *, keep: bool) -> None:
+    journal = state.Journal(drivers.paths.journal(deeds.name))
+    try:
+        execute(steps, deeds, limits, journal.write, deeds.sink, keep=keep)
+    except BaseException:
+        if not plan.remove(observe(drivers, deeds.name)):
+            state.forget(drivers.paths, deeds.name)
+        raise
 
 
 def down(drivers: Drivers, lab: str, sink: Sink = silent) -> None:
@@ -79,11 +85,6 @@ def down(drivers: Drivers, lab: str, sink: Sink = silent) -> None:
             details=[step.id for step in left],
             hint=f"vlab down {lab} again, then vlab audit",
         )
-
-
-def _forget_if_nothing_stands(drivers: Drivers, lab: str) -> None:
-    if not plan.remove(observe(drivers, lab)):
-        state.forget(drivers.paths, lab)
 
 
 def _plan(lab: Lab, made: dict[str, Target], observed: Observed) -> Plan:
