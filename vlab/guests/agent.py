@@ -141,7 +141,7 @@ class AgentChannel:
                 raise NotYet(error.what) from error
 
         wait_until(
-            f"{self._node}: an answer of its guest agent", answers, timeout=timeout, interval=0.1, slowest=0.3,
+            f"{self._node}: an answer of its guest agent", answers, timeout=timeout, interval=0.05, slowest=0.1,
             hint=f"vlab logs {self._node} shows how far it booted",
         )  # fmt: skip
 

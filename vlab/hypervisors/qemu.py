@@ -135,12 +135,29 @@ class Para(Qemu):
         cmdline = f"{artifact.cmdline} systemd.hostname={node.name} systemd.machine_id={node.machine_id}".strip()
         return E.os(_machine(), E.kernel(str(artifact.kernel)), E.initrd(str(clone.initrd)), E.cmdline(cmdline))
 
+    def _devices(self, node: Node, clone: Clone, folder: Path) -> list[Element]:
+        return on_root_bus([*super()._devices(node, clone, folder), E.controller(type="virtio-serial", index="0")])
+
     def _nic(self, nic: Nic) -> Element:
         # vhost wants /dev/vhost-net, and brings nothing where the guest itself is what is slow.
         return xml.interface(nic, E.model(type=self.nic_model), E.driver(name="qemu"))
 
     def own_devices(self) -> list[Element]:
         return [E.memballoon(model="virtio"), E.rng(E.backend("/dev/urandom", model="random"), model="virtio")]
+
+
+ROOT_SLOTS = 28
+_PCI = ("disk", "interface", "memballoon", "rng")
+"""Elements that are PCI devices where they are virtio's."""
+
+
+def on_root_bus(devices: list[Element]) -> list[Element]:
+    """The devices, each PCI one in a slot of the root bus. libvirt's own choice is a root port for each and one to spare, and
+    an emulated CPU needs a third of a second to bring those up. More devices than slots are left to libvirt."""
+    found = [d for d in devices if d.tag in _PCI or (d.tag == "controller" and d.get("type") == "virtio-serial")]
+    for slot, device in enumerate(found if len(found) <= ROOT_SLOTS else [], start=2):
+        device.append(E.address(type="pci", domain="0x0000", bus="0x00", slot=f"{slot:#04x}", function="0x0"))
+    return devices
 
 
 def _machine() -> Element:
