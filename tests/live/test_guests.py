@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,8 @@ def nodes(lab: str) -> list[str]:
 def test_two_copies_with_the_same_addresses_verify_at_once(labs: tuple[str, str]) -> None:
     left, right = (status(lab) for lab in labs)
     assert [n["addresses"] for n in left["nodes"]] == [n["addresses"] for n in right["nodes"]]
-    for lab in labs:
-        verify(lab)
+    with ThreadPoolExecutor(len(labs)) as pool:
+        list(pool.map(verify, labs))
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ class _Lines:
             note(f"[{event.at - self.began:6.1f}s] {event.subject}: {event.state}{text}")
 
 
-class _Board:
+class Board:
     """What runs now, with its age, redrawn a few times a second; ended steps scroll by above it."""
 
     def __init__(self, out: Console) -> None:
@@ -114,21 +114,29 @@ class _Board:
         self.lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
+        ended = self._take(event)
+        if ended:
+            # Not under our lock: printing takes the display's, under which ``__rich__`` takes ours.
+            self.out.print(ended)
+
+    def _take(self, event: Event) -> str:
+        """Note the event; the line to print when it ends something, else nothing."""
         with self.lock:
             if event.state == "started":
                 self.running[event.subject] = event
             elif event.state == "progress":
                 self.latest[event.subject] = event
             else:
-                self._end(event)
+                return self._ended(event)
+        return ""
 
-    def _end(self, event: Event) -> None:
+    def _ended(self, event: Event) -> str:
+        from rich.markup import escape
+
         start = self.running.pop(event.subject, event)
         self.latest.pop(event.subject, None)
         sign = {"done": "[green]✓[/]", "failed": "[red]✗[/]", "undone": "[yellow]↺[/]"}.get(event.state, "·")
-        from rich.markup import escape
-
-        self.out.print(f"{sign} {event.subject} [dim]{event.at - start.at:.1f} s {escape(event.text or start.text)}[/]")
+        return f"{sign} {event.subject} [dim]{event.at - start.at:.1f} s {escape(event.text or start.text)}[/]"
 
     def __rich__(self) -> RenderableType:
         from rich.markup import escape
@@ -159,7 +167,7 @@ def progress() -> Iterator[Sink]:
     from rich.live import Live
 
     out = console(stderr=True)
-    board = _Board(out)
+    board = Board(out)
     with Live(board, console=out, refresh_per_second=8, transient=True):
         yield board
 
