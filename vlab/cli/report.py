@@ -67,7 +67,9 @@ def _rich_table(columns: Sequence[str], rows: Rows, title: str) -> None:
     from rich import box
     from rich.table import Table
 
-    shown = Table(*columns, title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+    shown = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1))
+    for column in columns:
+        shown.add_column(column, overflow="fold")
     for row in rows:
         shown.add_row(*(_coloured(str(cell)) for cell in row))
     console().print(shown)

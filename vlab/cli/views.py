@@ -34,9 +34,9 @@ def show_status(found: Status) -> None:
     )
     if found.services:
         report.table(
-            ("service", "director", "vip", "mode", "scheduler", "real server", "weight", "state", "active", "inactive"),
+            ("service", "vip", "by", "real server", "weight", "state", "active/inactive"),
             [
-                (s.name, s.director, f"{s.vip}:{s.port}", s.mode, s.scheduler, f"{r.node} {r.address}", r.weight, r.state, r.active, r.inactive)
+                (s.name, f"{s.vip}:{s.port}", f"{s.director} {s.mode} {s.scheduler}", f"{r.node} {r.address}", r.weight, r.state, f"{r.active}/{r.inactive}")
                 for s in found.services
                 for r in s.real_servers
             ],
