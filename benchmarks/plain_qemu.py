@@ -34,7 +34,8 @@ class Vm:
 def argv(vm: Vm, folder: Path) -> list[str]:
     disk, agent = folder / f"{vm.name}.qcow2", folder / f"{vm.name}.agent"
     return [
-        "qemu-system-x86_64", "-accel", "tcg,tb-size=64", "-M", "q35,usb=off,vmport=off", "-cpu", "qemu64", "-m", str(vm.memory), "-smp", "1", "-nodefaults", "-display", "none",
+        "qemu-system-x86_64", "-accel", "tcg,tb-size=64",
+        "-M", "q35,usb=off,vmport=off", "-cpu", "qemu64", "-m", str(vm.memory), "-smp", "1", "-nodefaults", "-display", "none",
         "-kernel", str(vm.artifact.kernel), "-initrd", str(vm.artifact.initrd), "-append", vm.artifact.cmdline,
         "-drive", f"if=virtio,format=qcow2,cache=unsafe,file={disk}",
         "-serial", f"file:{folder / vm.name}.console",

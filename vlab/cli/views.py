@@ -9,6 +9,7 @@ from vlab.engine.drivers import Drivers
 from vlab.engine.status import Status, status
 from vlab.errors import GuestError, UsageError
 from vlab.guests.base import Channel
+from vlab.lvs.status import ServerState, ServiceState
 from vlab.lvs.verify import Check, verify
 from vlab.topology.lab import Lab
 
@@ -35,12 +36,22 @@ def show_status(found: Status) -> None:
     if found.services:
         report.table(
             ("service", "vip", "by", "real server", "weight", "state", "active/inactive"),
-            [
-                (s.name, f"{s.vip}:{s.port}", f"{s.director} {s.mode} {s.scheduler}", f"{r.node} {r.address}", r.weight, r.state, f"{r.active}/{r.inactive}")
-                for s in found.services
-                for r in s.real_servers
-            ],
-        )  # fmt: skip
+            [_service_row(service, server) for service in found.services for server in service.real_servers],
+        )
+
+
+def _service_row(service: ServiceState, server: ServerState) -> tuple[object, ...]:
+    how = f"{service.director} {service.mode} {service.scheduler}"
+    connections = f"{server.active}/{server.inactive}"
+    return (
+        service.name,
+        f"{service.vip}:{service.port}",
+        how,
+        f"{server.node} {server.address}",
+        server.weight,
+        server.state,
+        connections,
+    )
 
 
 def _addresses(addresses: dict[str, str]) -> str:
