@@ -267,7 +267,7 @@ def test_a_foreign_domain_with_our_name_is_never_touched(lab: Started, tmp_path:
         item = replace(NODES[2], name="foreign1", uuid=str(uuid5(NAMESPACE_DNS, foreign)))
         artifact = build.build(catalogue()["director"], "direct", Store(state.paths().images), silent)
         with pytest.raises(ConflictError, match="not vlab's"):
-            lab.hypervisors.start("qemu:///system", marked(item, Clone(artifact, disk=tmp_path / "disk"), tmp_path))
+            lab.hypervisors.start("qemu:///system", marked(item, clone.planned(artifact, tmp_path), tmp_path))
         assert foreign in host("virsh", "-c", "qemu:///system", "list", "--all", "--name")
     finally:
         host("virsh", "-c", "qemu:///system", "undefine", foreign)
