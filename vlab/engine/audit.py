@@ -23,6 +23,7 @@ class Leftover:
 def audit(drivers: Drivers) -> list[Leftover]:
     """A lab runs when a domain of it does; everything else that carries a mark is a leftover."""
     running = {domain.mark.lab for domain in drivers.hypervisors.domains() if domain.state == "running"}
+    drivers.hypervisors.require_answers("whether anything is left over")
     found = [*_domains(drivers), *_namespaces(), *_links(), *_uplinks(), *_folders(drivers), *_mounts(drivers)]
     return [item for item in found if item.lab not in running]
 
@@ -37,7 +38,8 @@ def _domains(drivers: Drivers) -> list[Leftover]:
 
 
 def _namespaces() -> list[Leftover]:
-    labs = [(name, name.removeprefix(NAMESPACE_PREFIX)) for name in links.namespaces()]
+    names = [*links.namespaces(), *links.half_made()]
+    labs = [(name, name.removeprefix(NAMESPACE_PREFIX)) for name in names]
     return [Leftover("namespace", name, lab, _fix(lab)) for name, lab in labs]
 
 

@@ -14,15 +14,16 @@ from vlab.engine.wanted import Target, targets, wanted
 from vlab.errors import HostError, VerifyError
 from vlab.events import Sink, silent
 from vlab.guests import keys
+from vlab.host import links
 from vlab.plan import Observed, Plan
-from vlab.topology.lab import Lab
+from vlab.topology.lab import Lab, namespace
 
 DOWN_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run did. ``accel`` is what KVM wanters got, and why."""
+    """What a run did. ``accel`` is what the lab's VMs run under («none» without VMs), ``accel_why`` why KVM wanters got what they got."""
 
     plan: Plan
     accel: str
@@ -54,7 +55,8 @@ def up(drivers: Drivers, lab: Lab, text: str, sink: Sink = silent, *, keep: bool
             _converge(drivers, steps, deeds, admission.limits(accel.name), keep=keep)
             _expect_nothing(_plan(lab, made, observe(drivers, lab.name)))
         state.Journal(drivers.paths.journal(lab.name)).converged()
-    return Outcome(steps, accel.name, accel.why)
+    used = sorted({target.accel for target in made.values()} - {"none"})
+    return Outcome(steps, "+".join(used) or "none", accel.why)
 
 
 def _converge(drivers: Drivers, steps: Plan, deeds: LabDeeds, limits: dict[str, int], *, keep: bool) -> None:
@@ -78,6 +80,8 @@ def down(drivers: Drivers, lab: str, sink: Sink = silent) -> None:
                 break
             deeds = LabDeeds(drivers, lab, sink, dict(observed.domains))
             execute(steps, deeds, {}, lambda *_: None, sink, keep=True)
+        links.delete_namespace(namespace(lab))  # one that a killed run left half-made is not observed as one
+        drivers.hypervisors.require_answers(f"whether all of lab {lab} is gone")
         state.forget(drivers.paths, lab)
     if left := plan.remove(observe(drivers, lab)).steps:
         raise VerifyError(

@@ -45,5 +45,5 @@ def built(drivers: Drivers) -> frozenset[str]:
 def lab_names(drivers: Drivers) -> list[str]:
     """Every lab of which anything exists: a domain, a namespace, an uplink or a folder."""
     found = {domain.mark.lab for domain in drivers.hypervisors.domains()}
-    found |= {name.removeprefix(NAMESPACE_PREFIX) for name in links.namespaces()}
+    found |= {name.removeprefix(NAMESPACE_PREFIX) for name in (*links.namespaces(), *links.half_made())}
     return sorted(found | set(labs_on_disk(drivers.paths)) | set(internet.running()))

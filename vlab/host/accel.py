@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,7 +83,7 @@ def judge(seen: Watched) -> Accel:
 
 def _last_line(output: bytes) -> str:
     lines = output.decode(errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else ""
+    return textwrap.shorten(lines[-1].rpartition("/")[2], 100, placeholder=" …") if lines else ""
 
 
 def _device_refuses(device: Path) -> str:

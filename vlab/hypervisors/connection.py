@@ -37,6 +37,10 @@ class Statistics:
     memory: int
 
 
+NOT_INSTALLED = "no connection driver available"
+"""libvirt's words for a driver that it has not."""
+
+
 class Hypervisors:
     """Both libvirt drivers. ``unreachable`` says, by URI, which did not answer and why."""
 
@@ -44,6 +48,13 @@ class Hypervisors:
         self._uris = tuple(uris)
         self._thread = threading.local()
         self.unreachable: dict[str, str] = {}
+
+    def require_answers(self, what: str) -> None:
+        """Raise ``HostError`` when a driver did not answer the last look, so ``what`` cannot be known. A driver that libvirt was
+        installed without has no domains, and is none of these."""
+        silent = [f"{uri}: {why}" for uri, why in self.unreachable.items() if NOT_INSTALLED not in why]
+        if silent:
+            raise HostError(f"{what}: a libvirt driver does not answer", details=silent, hint=HINT)
 
     # what runs
 
