@@ -1,6 +1,8 @@
 """Cold ``vlab up`` of web-db beside its floor, in one run: the same VMs by plain QEMU, all at once and one per core.
 
-    .venv/bin/python -m benchmarks.cold_up [ROUNDS]
+    .venv/bin/python -m benchmarks.cold_up [ROUNDS [TOPOLOGY]]
+
+The floor has no containers: benchmarks/vms.yaml is web-db's machines alone, the like-for-like pair.
 
 Prints each round and the ratio of the medians. The requirement: at most 1.3 × the better floor.
 """
@@ -45,7 +47,8 @@ def machines(lab: Lab) -> list[Vm]:
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    vms, cores = machines(complete(load(str(FILE)))), os.cpu_count() or 1
+    file = sys.argv[2] if len(sys.argv) > 2 else str(FILE)
+    vms, cores = machines(complete(load(file))), os.cpu_count() or 1
     times: dict[str, list[float]] = {
         "floor, all at once": [],
         f"floor, {cores} at once": [],
@@ -56,8 +59,8 @@ def main() -> None:
     for _ in range(rounds):
         times["floor, all at once"].append(seconds(vms, len(vms)))
         times[f"floor, {cores} at once"].append(seconds(vms, cores))
-        times["vlab up"].append(vlab("up", str(FILE), "--as", LAB, "--no-verify"))
-        times["no-op up"].append(vlab("up", str(FILE), "--as", LAB))
+        times["vlab up"].append(vlab("up", file, "--as", LAB, "--no-verify"))
+        times["no-op up"].append(vlab("up", file, "--as", LAB))
         times["down"].append(vlab("down", LAB))
     medians = {name: statistics.median(found) for name, found in times.items()}
     for name, found in times.items():
