@@ -31,5 +31,8 @@ def test_topology(file: Path) -> None:
         assert vlab("plan", str(file), "--as", lab).out.strip() == f"{lab}: nothing to do"
         gone = vlab("down", lab)
     assert traces(lab) == []
-    assert vlab("audit").out.strip() == "nothing is left over"
+    left = vlab("audit", "-o", "json", check=False).json()
+    assert [
+        item for item in left if item["lab"] in (lab, "")
+    ] == []  # other labs of this host are not this test's to judge
     assert gone.seconds < 30  # the bound of the requirement (5 s) is measured in benchmarks/, this one catches a hang
