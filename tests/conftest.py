@@ -2,7 +2,7 @@
 
 Everything under ``tests/live`` boots real guests and is marked ``live`` by where it is. Without root or libvirt those tests are
 skipped with the reason; ``./bootstrap test`` sets ``VLAB_LIVE=required``, and then a host that is not ready fails them.
-Everything under ``tests/unit`` needs no privileges, which ``unit/test_privileges.py`` proves.
+Everything under ``tests/unit`` needs no privileges, and ``unit/conftest.py`` sees to it that they have none.
 """
 
 from __future__ import annotations
@@ -59,10 +59,3 @@ def need(*programs: str) -> None:
     missing = [program for program in programs if not shutil.which(program)]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
-
-
-def need_namespaces() -> None:
-    """Skip the calling test, with the reason, where network namespaces cannot be made (CAP_SYS_ADMIN is bit 21)."""
-    status = Path("/proc/self/status").read_text().partition("CapEff:")[2].split()[0]
-    if not int(status, 16) >> 21 & 1:
-        pytest.skip("making network namespaces needs privileges")

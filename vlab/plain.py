@@ -1,16 +1,27 @@
 """Frozen dataclasses ↔ plain data (dictionaries, lists, strings, numbers) and XML, by their type hints. Pure.
 
 Marks in domain metadata and the settings kept inside guests are written and read with it, so a new field of a shared data
-type needs no codec of its own. Knows dataclasses, tuples of one type, ``X | None``, str, int, float, bool and IPv4 types.
+type needs no codec of its own. Knows dataclasses, tuples of one type, ``X | None``, str, int, float, bool, and address types of
+one family or either.
 """
 
 from __future__ import annotations
 
 import types
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
 from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
@@ -18,7 +29,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_FROM_TEXT = (IPv4Address, IPv4Interface, IPv4Network)
+_FROM_TEXT = (IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network)
+_EITHER: dict[frozenset[Any], Any] = {
+    frozenset({IPv4Address, IPv6Address}): ip_address,
+    frozenset({IPv4Interface, IPv6Interface}): ip_interface,
+    frozenset({IPv4Network, IPv6Network}): ip_network,
+}
+"""What reads a field that may be of either family."""
+
+_MADE_BY_CALL = (str, int, float, *_FROM_TEXT, *_EITHER.values())
 
 
 def to_plain(value: object) -> Any:
@@ -76,29 +95,58 @@ def _place(parent: etree._Element, name: str, value: object, build: Any) -> None
 def from_element(kind: type[T], element: etree._Element) -> T:
     """Reads what ``to_element`` made, in whatever namespace: libvirt hands metadata out without it. Raises as ``from_plain`` does."""
     made: dict[str, Any] = {}
-    for name, hint in hints(kind):
-        hint = _without_none(hint)
-        if get_origin(hint) is tuple:
-            children = element.findall(f"{{*}}{_singular(name)}")
-            made[name] = tuple(_item(get_args(hint)[0], child) for child in children)
-        elif _is_record(hint):
-            child = element.find(f"{{*}}{name}")
-            made |= {} if child is None else {name: _item(hint, child)}
-        elif (text := element.get(name)) is not None:
-            made[name] = scalar(hint, text)
-    optional = {name: None for name, hint in hints(kind) if type(None) in get_args(hint)}
-    return kind(**{**optional, **made})
+    for part in _parts(kind):
+        if part.many:
+            made[part.name] = tuple(_item(part, child) for child in element.findall(part.children))
+        elif part.record and (child := element.find(part.children)) is not None:
+            made[part.name] = _item(part, child)
+        elif not part.record and (text := element.get(part.name)) is not None:
+            made[part.name] = scalar(part.hint, text)
+        elif part.optional:
+            made[part.name] = None
+    return kind(**made)
 
 
-def _item(hint: Any, element: etree._Element) -> Any:
-    return from_element(hint, element) if _is_record(hint) else scalar(hint, element.text or "")
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A field as ``from_element`` reads it: its type is taken apart once, and read for each of thousands of marks. ``hint`` is that of one
+    item where it has ``many``; ``children`` is the path to the elements of a record or of items."""
+
+    name: str
+    hint: Any
+    children: str
+    many: bool
+    record: bool
+    optional: bool
+
+
+@lru_cache
+def _kept_parts(kind: type) -> tuple[_Part, ...]:
+    return tuple(_part(name, hint) for name, hint in _hints(kind))
+
+
+def _parts(kind: type) -> tuple[_Part, ...]:
+    """Each field of ``kind``."""
+    return _kept_parts(kind)
+
+
+def _part(name: str, hint: Any) -> _Part:
+    own = _without_none(hint)
+    many = get_origin(own) is tuple
+    own = get_args(own)[0] if many else own
+    children = f"{{*}}{_singular(name) if many else name}"
+    return _Part(name, own, children, many, _is_record(own), type(None) in get_args(hint))
+
+
+def _item(part: _Part, element: etree._Element) -> Any:
+    return from_element(part.hint, element) if part.record else scalar(part.hint, element.text or "")
 
 
 def scalar(hint: Any, data: Any) -> Any:
     """``data`` (text, or the value itself) as the scalar type ``hint``."""
     if hint is bool:
         return data in (True, "True")
-    return hint(data) if hint in (str, int, float, *_FROM_TEXT) else data
+    return hint(data) if hint in _MADE_BY_CALL else data
 
 
 @lru_cache
@@ -117,9 +165,10 @@ def _is_record(hint: Any) -> bool:
 
 
 def _without_none(hint: Any) -> Any:
-    if get_origin(hint) in (Union, types.UnionType):
-        return next(arg for arg in get_args(hint) if arg is not type(None))
-    return hint
+    if get_origin(hint) not in (Union, types.UnionType):
+        return hint
+    kinds = [arg for arg in get_args(hint) if arg is not type(None)]
+    return _EITHER.get(frozenset(kinds), kinds[0])
 
 
 def _singular(name: str) -> str:

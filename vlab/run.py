@@ -167,6 +167,36 @@ def spawn(argv: Sequence[str], *, log_file: Path) -> int:
     return child.pid
 
 
+def delegate(argv: Sequence[str]) -> Result:
+    """Run a command of our own that undoes its work when it is asked to end: by ``end_delegates``, or because we died. It is in a session of
+    its own, so a terminal's Ctrl-C reaches it through us, once. Any exit code is a result."""
+    log.debug("+ %s", shlex.join(argv))
+    gentle = ["setpriv", "--pdeathsig", "TERM", "--", *argv]
+    with subprocess.Popen(
+        gentle,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env=environment(),
+    ) as child:
+        with _guard:
+            _delegates.add(child)
+        try:
+            stdout, stderr = child.communicate()
+        finally:
+            with _guard:
+                _delegates.discard(child)
+    return Result(child.returncode, stdout, stderr)
+
+
+def end_delegates() -> None:
+    """Ask every delegate to end; their callers get their results once they have undone their work."""
+    with _guard:
+        for child in _delegates:
+            child.terminate()
+
+
 def kill_children() -> None:
     """Kill every command that runs now on behalf of this process; their callers get a ``CommandError``. For a run that is
     being called off."""
@@ -176,6 +206,7 @@ def kill_children() -> None:
 
 
 _children: set[subprocess.Popen[bytes]] = set()
+_delegates: set[subprocess.Popen[bytes]] = set()
 _guard = threading.Lock()
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vlab.errors import ConflictError, HostError
 
@@ -32,10 +33,17 @@ class Paths:
         return self.root / "images"
 
     @property
+    def goldens(self) -> Path:
+        return self.root / "goldens"
+
+    @property
     def labs(self) -> Path:
         return self.root / "labs"
 
     def lab(self, lab: str) -> Path:
+        assert lab not in ("", ".", "..") and "/" not in lab, (
+            "what becomes a folder's name, and is deleted, is one word"
+        )
         return self.labs / lab
 
     def clones(self, lab: str) -> Path:
@@ -43,6 +51,9 @@ class Paths:
 
     def clone(self, lab: str, node: str) -> Path:
         return self.clones(lab) / node
+
+    def checkpoints(self, lab: str) -> Path:
+        return self.lab(lab) / "checkpoints"
 
     def topology(self, lab: str) -> Path:
         return self.lab(lab) / "topology.yaml"
@@ -56,7 +67,7 @@ class Paths:
 
 
 def paths() -> Paths:
-    return Paths(Path(os.environ.get("VLAB_STATE", DEFAULT_ROOT)))
+    return Paths(Path(os.environ.get("VLAB_STATE") or DEFAULT_ROOT).absolute())
 
 
 def labs_on_disk(where: Paths) -> list[str]:
@@ -79,9 +90,21 @@ def declared(where: Paths, lab: str) -> str | None:
     return target.read_text() if target.is_file() else None
 
 
-def forget(where: Paths, lab: str) -> None:
-    """Remove the lab's folder; the clones in it must be unmounted before."""
-    shutil.rmtree(where.lab(lab), ignore_errors=True)
+def forget(where: Paths, lab: str, *, keep: bool = False) -> None:
+    """Remove the lab's folder, ``keep`` its checkpoints; the clones in it must be unmounted before."""
+    if not (keep and where.checkpoints(lab).is_dir()):
+        shutil.rmtree(where.lab(lab), ignore_errors=True)
+        return
+    for path in where.lab(lab).iterdir():
+        if path == where.clones(lab):
+            shutil.rmtree(path, ignore_errors=True)
+        elif path != where.checkpoints(lab):
+            path.unlink()
+
+
+def kept(where: Paths, lab: str) -> bool:
+    """Whether the lab's folder holds checkpoints and nothing else."""
+    return [path.name for path in where.lab(lab).iterdir()] == [where.checkpoints(lab).name]
 
 
 @contextmanager
@@ -98,6 +121,20 @@ def locked(where: Paths, lab: str, *, wait: float = 0.0) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def busy(where: Paths) -> list[str]:
+    """Names of the labs that a run of vlab works on now."""
+    return sorted(path.stem for path in (where.root / "locks").glob("*.lock") if _is_held(path))
+
+
+def _is_held(lock: Path) -> bool:
+    with lock.open() as file:
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _take(descriptor: int, target: Path, lab: str, deadline: float) -> None:
@@ -140,10 +177,17 @@ class Journal:
         if self.unfinished():
             self.write("", "converged")
 
-    def read(self) -> list[dict[str, str]]:
+    def read(self) -> list[dict[str, Any]]:
         if not self.path.is_file():
             return []
         return [json.loads(line) for line in self.path.read_text().splitlines() if line.endswith("}")]
+
+    def kept(self, since: float) -> list[str]:
+        """Steps that this process began and did not undo: all, where it was told to end after the last. ``since`` is a ``time.time()`` before
+        the run: another process may have had its pid, as in containers, which count from 1."""
+        mine = [entry for entry in self.read() if entry["pid"] == os.getpid() and entry["at"] >= round(since, 3)]
+        undone = {entry["step"] for entry in mine if entry["event"] == "undone"}
+        return [entry["step"] for entry in mine if entry["event"] == "begin" and entry["step"] not in undone]
 
     def unfinished(self) -> list[str]:
         """Steps that were begun and neither done, undone nor failed, with no converged run after them: where a run was killed."""

@@ -75,19 +75,30 @@ def status(lab: str) -> Any:
     return vlab("status", lab, "-o", "json", check=False).json()
 
 
+def lives(lab: str, *, without: str = "") -> dict[str, str]:
+    """Node → libvirt's id of its domain, which another start never has again. (A restored guest's own signs of life are its golden's.)"""
+    drivers = ("qemu:///system", "lxc:///system")
+    nodes = [node["name"] for node in status(lab)["nodes"] if node["name"] != without]
+    found = {
+        n: "".join(host("virsh", "-q", "-c", uri, "domid", f"vlab-{lab}.{n}").strip() for uri in drivers) for n in nodes
+    }
+    assert all(life.isdigit() for life in found.values()), found
+    return found
+
+
 def real_servers(lab: str, service: str) -> dict[str, dict[str, Any]]:
     """Node → its row of ``status``."""
     found = next(s for s in status(lab)["services"] if s["name"] == service)
     return {server["node"]: server for server in found["real_servers"]}
 
 
-def eventually(what: str, probe: Callable[[], bool], within: float) -> float:
-    """Seconds until ``probe`` holds; fails the test after ``within``."""
+def eventually(what: str, probe: Callable[[], bool], within: float, every: float = 0.3) -> float:
+    """Seconds until ``probe`` holds, asked each ``every`` seconds; fails the test after ``within``."""
     began = time.monotonic()
     while time.monotonic() - began < within:
         if probe():
             return time.monotonic() - began
-        time.sleep(0.3)
+        time.sleep(every)
     raise AssertionError(f"not within {within} s: {what}")
 
 

@@ -12,7 +12,7 @@ from uuid import NAMESPACE_DNS, uuid5
 
 import pytest
 
-from tests.live.harness import host, root_links
+from tests.live.harness import host, root_links, vlab
 from vlab import state
 from vlab.errors import ConflictError, GuestError, HostError, HypervisorError, WaitError
 from vlab.events import silent
@@ -24,7 +24,7 @@ from vlab.host.mounts import Mounts
 from vlab.hypervisors import cgroups, xml
 from vlab.hypervisors.connection import URIS, Hypervisors
 from vlab.hypervisors.kind import kind
-from vlab.hypervisors.mark import Domain, Mark
+from vlab.hypervisors.mark import NAMESPACE, PREFIX, Domain, Mark
 from vlab.images import build, clone
 from vlab.images.artifact import Clone
 from vlab.images.recipe import catalogue
@@ -132,6 +132,26 @@ def test_a_mark_can_be_replaced_while_the_guest_runs(lab: Started) -> None:
         lab.hypervisors.mark(lab.domains[name], lab.domains[name].mark)
 
 
+def test_a_mark_of_another_version_is_in_the_way_of_its_own_lab_only(lab: Started) -> None:
+    domain = lab.domains["small1"]
+    mark = ["virsh", "-q", "-c", domain.uri, "metadata", domain.name, NAMESPACE, "--live", "--key", PREFIX, "--set"]
+    host(*mark, f"<mark lab='{NAME}'><something>new</something></mark>")
+    try:
+        assert NAME in lab.hypervisors.labs()
+        assert lab.hypervisors.domains("another") == []
+        with pytest.raises(ConflictError, match=f"{domain.name} carries a mark"):
+            lab.hypervisors.domains(NAME)
+        listed = vlab("ls", "-o", "json")
+        assert {each["lab"]: each["state"] for each in listed.json()}[NAME] == "unreadable"
+        assert f"vlab down {NAME} removes" in listed.err
+        left = vlab("audit", "-o", "json", check=False)
+        assert {"kind": "unreadable lab", "name": NAME, "lab": NAME, "fix": f"vlab down {NAME}"} in left.json()
+        assert left.code == 1
+    finally:
+        lab.hypervisors.mark(domain, domain.mark)
+    assert domain in lab.hypervisors.domains(NAME)
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_run_gives_code_and_streams(lab: Started, name: str) -> None:
     result = lab.channel(name).run(["sh", "-c", "cat; echo no >&2; exit 3"], input=b"\0bin")
@@ -215,9 +235,10 @@ def test_a_container_gets_no_more_than_its_memory_and_processor(lab: Started) ->
     )
     channel.run(["systemctl", "daemon-reload"])
     channel.run(["systemctl", "start", "--no-block", "burn"])
-    before = lab.hypervisors.statistics(lab.domains["small1"])
+    before, began = lab.hypervisors.statistics(lab.domains["small1"]), time.monotonic()
     time.sleep(3)
-    used = (lab.hypervisors.statistics(lab.domains["small1"]).cpu_seconds - before.cpu_seconds) / 3
+    after, ended = lab.hypervisors.statistics(lab.domains["small1"]), time.monotonic()
+    used = (after.cpu_seconds - before.cpu_seconds) / (ended - began)
     assert 0.1 < used < 0.3
     channel.run(["systemctl", "stop", "burn"])
     channel.run(["systemctl", "start", "--no-block", "eat"])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.harness import TOPOLOGIES, start, status, traces, verify, vlab
+from tests.live.harness import TOPOLOGIES, eventually, start, status, traces, verify, vlab
 
 pytestmark = pytest.mark.live
 
@@ -74,7 +74,9 @@ def test_interrupted_up_undoes_what_it_made(tmp_path: Path) -> None:
     lab = "t-ctrlc"
     run = start("up", str(FILE), "--as", lab, "--no-verify", log=tmp_path / "log")
     try:
-        time.sleep(5)
+        eventually(
+            "its first guest runs", lambda: any("domain" in trace for trace in traces(lab)), within=60, every=0.1
+        )
         os.kill(run.pid, signal.SIGINT)
         assert run.wait(60) == 130, (tmp_path / "log").read_text()
         assert traces(lab) == []

@@ -26,6 +26,7 @@ def test_topology(file: Path) -> None:
         assert {node["state"] for node in seen["nodes"]} == {"running"}
         verify(lab)
         assert all(server["state"] == "up" for service in status(lab)["services"] for server in service["real_servers"])
+        assert vlab("check", lab, "-o", "json", check=False).json()["findings"] == []
         again = vlab("up", str(file), "--as", lab)
         assert f"{lab}: nothing to do" in again.err
         assert vlab("plan", str(file), "--as", lab).out.strip() == f"{lab}: nothing to do"

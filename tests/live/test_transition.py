@@ -18,9 +18,8 @@ from vlab.run import run
 MACHINE = """
 set -eu
 mount -t sysfs sysfs /sys
-mkdir -p /run/t
-mount -t tmpfs tmpfs /run/t
-mkdir /run/t/upper /run/t/work /run/t/bin
+mount -t tmpfs tmpfs /run
+mkdir /run/t /run/t/upper /run/t/work /run/t/bin
 mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/t/upper,workdir=/run/t/work /etc
 ip link set lo up
 ip link add eth0 address 52:54:00:00:00:02 type veth peer name far0
@@ -139,6 +138,25 @@ def test_an_interrupted_script_is_finished_by_the_next_run(fresh: dict[str, Mach
     assert machine(transition.script(None, DR), broken, change) == fresh["moved"]
 
 
+def test_one_cut_off_in_the_middle_of_what_goes_and_comes_is_finished_by_the_next_run(
+    fresh: dict[str, Machine],
+) -> None:
+    first, change = transition.script(None, DR), transition.script(DR, NAT)
+    cut = change.replace("link set dev eth0 mtu", "address add nonsense\nlink set dev eth0 mtu", 1)
+    assert cut != change
+    half = f"sh <<'CUT' && exit 1\n{cut.partition('[ -d ')[0]}}}\nvlab_settle </dev/null\nCUT\n:"
+    assert machine(first, half, change) == fresh["nat"]
+
+
+def test_what_is_gone_already_is_no_error_and_what_cannot_be_made_is() -> None:
+    change = transition.script(DR, NAT)
+    gone = "ip address del 10.20.0.100/32 dev lo; ip route del default"
+    for script, code in ((change, 0), (change.replace("replace 10.20.0.11/24", "replace 10.20.0.11/99"), 1)):
+        text = f"{MACHINE}\nsh <<'ONE' && {gone}\n{transition.script(None, DR)}\nONE\n{script}"
+        done = run(ALONE, input=text.encode(), check=False)
+        assert (done.code, "10.20.0.11/99" in done.error_text) == (code, bool(code)), done.error_text
+
+
 def test_the_boot_script_makes_the_network_again(fresh: dict[str, Machine]) -> None:
     again = machine("mkdir /etc/vlab; touch /etc/vlab/settings.json /etc/vlab/apply.sh", transition.boot_script(DR))
     assert replace(again, files="") == replace(fresh["dr"], files="")
@@ -151,3 +169,11 @@ def test_a_failing_unit_fails_the_script() -> None:
         ["unshare", "--net", "--mount", "--uts", "--", "sh", "-s"], input=f"{MACHINE}\n{text}".encode(), check=False
     )
     assert result.code
+
+
+def test_a_boot_script_that_fails_says_so_and_the_whole_script_makes_it_good(fresh: dict[str, Machine]) -> None:
+    impossible = replace(DR, sysctls=(*DR.sysctls, sysctl("conf/eth7/rp_filter", "0")))
+    boot = f"sh <<'BOOT' || cp {transition.SETTLED_FILE} /etc/said\n{transition.boot_script(impossible)}\nBOOT"
+    half = "mkdir -p /etc/vlab; touch /etc/vlab/settings.json /etc/vlab/apply.sh"
+    look = '[ "$(cat /etc/said)" = failed ] && rm /etc/said && [ ! -e /etc/t/deep/dr ]'
+    assert machine(half, boot, look, transition.script(None, DR)) == fresh["dr"]

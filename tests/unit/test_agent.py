@@ -66,7 +66,8 @@ class LocalAgent:
         return 1
 
     def guest_file_read(self, handle: int, count: int) -> dict[str, Any]:
-        return {"buf-b64": _b64(self._files[handle].read(count))}
+        data = self._files[handle].read(count)
+        return {"count": len(data), "buf-b64": _b64(data), "eof": len(data) < count}
 
     def guest_file_close(self, handle: int) -> dict[str, Any]:
         self._files.pop(handle).close()
@@ -90,6 +91,13 @@ def test_a_quick_command_takes_two_round_trips() -> None:
     agent = LocalAgent()
     channel(agent).run(["true"])
     assert agent.asked == ["guest-exec", "guest-exec-status"]
+
+
+def test_a_small_file_takes_three_round_trips(tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(b"x")
+    agent = LocalAgent()
+    assert channel(agent).get(str(tmp_path / "small")) == b"x"
+    assert agent.asked == ["guest-file-open", "guest-file-read", "guest-file-close"]
 
 
 def test_a_slow_command_is_not_asked_about_all_the_time() -> None:
@@ -130,6 +138,22 @@ def test_errors_name_the_guest_and_the_file(tmp_path: Path) -> None:
         channel(LocalAgent()).get("/no/such")
     with pytest.raises(GuestError, match="web1: cannot write"):
         channel(LocalAgent()).put(f"{tmp_path}/file/", b"")
+
+
+def test_a_key_that_can_only_be_written_is_fed_too() -> None:
+    asked: list[str] = []
+
+    def agent(command: Mapping[str, object], timeout: float) -> Any:
+        assert timeout >= 1
+        arguments = command.get("arguments")
+        assert isinstance(arguments, dict)
+        asked.append(f"{command['execute']} {arguments.get('mode', '')}".strip())
+        if arguments.get("mode") == "r+":
+            raise AgentRefused(f"refused: failed to open file '{arguments['path']}' (mode: 'r+'): Permission denied")
+        return {"count": 2} if command["execute"] == "guest-file-write" else 1
+
+    AgentChannel("lvs1", agent).feed("/proc/sys/net/ipv4/route/flush", b"1\n")
+    assert asked == ["guest-file-open r+", "guest-file-open w", "guest-file-write", "guest-file-close"]
 
 
 def test_wait_lasts_until_the_agent_answers() -> None:

@@ -31,3 +31,16 @@ def test_steps_that_end_in_many_threads_do_not_stop_the_display() -> None:
     with Live(board, console=console, refresh_per_second=200, transient=True), ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))
     assert out.getvalue().count("✓") == 8 * 40
+
+
+def test_a_failure_is_one_line_and_a_note_ends_nothing() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=100)
+    board = Board(console)
+    board(Event("build-image/web:rootfs", "started", "not built yet"))
+    board(Event("build-image/web:rootfs", "note", "waiting for another builder"))
+    console.print(board)
+    assert "waiting for another builder" in out.getvalue()
+    board(Event("build-image/web:rootfs", "failed", "apt failed\n  one\n  two"))
+    assert out.getvalue().splitlines()[-1].startswith("✗ build-image/web:rootfs")
+    assert "two" not in out.getvalue()

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 
 from vlab.errors import HostError
-from vlab.host import internet
+from vlab.host import internet, routing
 from vlab.topology.lab import Lab, Network
 
 
@@ -41,7 +41,7 @@ def test_a_process_is_known_by_its_command_line() -> None:
 
 
 def test_only_networks_that_ask_reach_the_uplink() -> None:
-    text = internet.rules([network("front", "10.20.0.0/24"), network("back", "10.30.0.0/24", online=False)])
+    text = routing.rules([network("front", "10.20.0.0/24"), network("back", "10.30.0.0/24", online=False)])
     assert 'iifname { "bfront" } oifname "vlabnet0" accept' in text
     assert 'iifname "bback" oifname "bback" accept' in text
     assert "policy drop" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from ipaddress import IPv4Interface
 
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from vlab.host import marks
 from vlab.host.marks import Bridge, Link, Port
+from vlab.run import run
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,30}(\.[a-z0-9-]{1,30})?", fullmatch=True)
 
@@ -58,3 +60,25 @@ def test_counters_are_read_by_device() -> None:
     found = marks.parse_counters(NET_DEV)
     assert found["lo"] == marks.Counters(128, 1, 0, 129, 2, 0)
     assert found["v0123456789"] == marks.Counters(5000, 50, 7, 6000, 60, 8)
+
+
+def test_two_threads_may_be_the_first_to_need_netlink() -> None:
+    """pyroute2's modules import each other: entered from two sides at once, one thread found a half-imported module."""
+    program = """
+import threading
+from vlab.host import links
+failed = []
+def first():
+    with links._explained("x"): pass
+def second():
+    links._netlink(None, lambda ip: None)
+def guarded(deed):
+    try: deed()
+    except ImportError as error: failed.append(error)
+threads = [threading.Thread(target=guarded, args=(deed,)) for deed in (second, first)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+raise SystemExit(len(failed))
+"""
+    for _ in range(4):
+        assert run([sys.executable, "-c", program], check=False).code == 0

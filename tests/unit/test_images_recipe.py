@@ -59,7 +59,7 @@ WRONG = {
     "packages: ['-rf']": "packages: '-rf' is not a valid name",
     "units: {mask: ['$(reboot)']}": "units.mask: '$(reboot)' is not a valid name",
     "serves: {0: http}": "serves: 0 is not a port",
-    "serves: {80: gopher}": "serves: 'gopher' is not a protocol\n(hint: one of http, mysql, tcp)",
+    "serves: {80: gopher}": "serves: 'gopher' is not a protocol\n(hint: one of http, mysql, tcp, udp)",
     "parent: nobody": "parent: no image is called 'nobody'\n(hint: known images: one)",
     "parent: one": "parent: one → one goes round in a circle",
     "files: [{path: etc, content: x}]": "files.path: 'etc' is not an absolute path",

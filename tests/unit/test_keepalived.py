@@ -1,23 +1,20 @@
-"""keepalived.conf: golden files, and keepalived's own opinion of them where it is installed."""
+"""keepalived.conf: golden files. keepalived's own opinion of them is ``live/test_keepalived.py``'s."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from tests.unit import lvs_labs
 from tests.unit.lvs_golden import matches
+from tests.unit.service_key_labs import keys
 from vlab.lvs.keepalived import render
-from vlab.run import run
 from vlab.topology.lab import Lab
 
-LABS = [lvs_labs.web_db, lvs_labs.direct, lvs_labs.tunnel, lvs_labs.mixed]
+LABS = [*lvs_labs.SHAPES, keys]
 
 
 @pytest.mark.parametrize("make", LABS, ids=lambda make: make.__name__)
@@ -27,31 +24,14 @@ def test_text_is_the_golden_one(make: Callable[[], Lab]) -> None:
 
 
 @pytest.mark.parametrize("make", LABS, ids=lambda make: make.__name__)
-def test_keepalived_accepts_it(make: Callable[[], Lab], tmp_path: Path) -> None:
-    program = os.environ.get("VLAB_TEST_KEEPALIVED") or shutil.which(
-        "keepalived", path=os.environ["PATH"] + ":/usr/sbin"
-    )
-    if program is None:
-        pytest.skip("keepalived is not installed")
-    lab = make()
-    (tmp_path / "keepalived.conf").write_text(render(lab, lab.node("lvs1")))
-    done = run([program, "-t", "-f", str(tmp_path / "keepalived.conf")], check=False)
-    assert (done.code, _complaints(done.text + done.error_text)) == (0, [])
-
-
-def _complaints(output: str) -> list[str]:
-    # «SECURITY VIOLATION» and unknown keywords are only warnings to keepalived -t; we want none at all.
-    return [line for line in output.splitlines() if re.search("unknown|invalid|violation|ignor", line, re.IGNORECASE)]
-
-
-@pytest.mark.parametrize("make", LABS, ids=lambda make: make.__name__)
 def test_nothing_is_left_to_keepaliveds_defaults(make: Callable[[], Lab]) -> None:
     lab = make()
-    text = render(lab, lab.node("lvs1"))
+    text, each = render(lab, lab.node("lvs1")), [one for service in lab.services for one in service.each()]
     for word in ("protocol", "lvs_sched", "lvs_method", "delay_loop", "connect_timeout", "retry", "delay_before_retry"):
-        assert len(re.findall(rf"^    {word} +\S", text, re.MULTILINE)) == len(lab.services)
+        unmarked = [s for s in each if word != "protocol" or s.fwmark is None]
+        assert len(re.findall(rf"^    {word} +\S", text, re.MULTILINE)) == len(unmarked)
     assert "vrrp_strict" not in text
-    assert text.count("persistence_timeout") == sum(s.persistence is not None for s in lab.services)
+    assert text.count("persistence_timeout") == sum(s.persistence is not None for s in each)
 
 
 def test_a_path_with_keepaliveds_own_marks_is_quoted() -> None:

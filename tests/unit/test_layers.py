@@ -14,9 +14,9 @@ MODULES = sorted((ROOT / "vlab").rglob("*.py"))
 LAYERS = (
     {"errors", "events", "plain"},
     {"run"},
-    {"topology"},
+    {"topology", "wire"},
     {"state", "guests", "host", "hypervisors", "images", "lvs"},
-    {"plan"},
+    {"plan", "diagnosis"},
     {"engine"},
     {"cli"},
 )

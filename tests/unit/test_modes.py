@@ -11,7 +11,8 @@ from tests.unit import lvs_labs
 from vlab.errors import UsageError
 from vlab.guests.settings import Route
 from vlab.lvs.index import Role, index
-from vlab.lvs.modes import ANYWHERE, ON_LINK, mode, names
+from vlab.lvs.modes import ANYWHERE, ON_LINK, Needs, mode, names
+from vlab.lvs.settings import for_node
 from vlab.topology.lab import Lab
 
 
@@ -85,6 +86,46 @@ def test_only_tun_needs_something_of_a_containers_host() -> None:
     assert {name: mode(name).host_features(service) for name in names()} == {"nat": (), "dr": (), "tun": ("ipip",)}
 
 
+def test_each_tunnel_has_its_device_its_words_and_its_room() -> None:
+    lab = lvs_labs.wrapped()
+    udp, gre = (mode("tun").real_server(each) for each in index(lab).serving["web1"])
+    assert [(t.name, t.kind) for t in udp.tunnels] == [("vlab-ipip0", "ipip")]
+    assert [port.port for port in udp.fou_ports] == [6080]
+    assert [(t.name, t.kind) for t in gre.tunnels] == [("vlab-gre0", "gre")]
+    assert gre.fou_ports == ()
+    assert [mode("tun").lvs_method(s) for s in lab.services] == ["TUN type gue port 6080 remcsum", "TUN type gre"]
+    # 1500 less the outer headers (20 + 8 + 4 + 8, and 20 + 4), less 40 of IP and TCP.
+    assert [route.advmss for needs in (udp, gre) for route in needs.routes] == [1420, 1436]
+    assert [mode("tun").host_features(s) for s in lab.services] == [("ipip", "fou"), ("ip_gre",)]
+
+
+def test_of_two_tunnels_the_smaller_room_serves_both() -> None:
+    lab = lvs_labs.wrapped()
+    routes = for_node(lab, lab.node("web1")).routes
+    assert [(route.table, route.advmss) for route in routes if route.table] == [(100, 1420)]
+
+
+def test_with_snat_real_servers_need_nothing_and_the_director_tracks_connections() -> None:
+    lab = lvs_labs.full_nat()
+    assert mode("nat").real_server(role(lab, "web1")) == Needs()
+    needs = mode("nat").director(index(lab).directing["lvs1"][0])
+    assert {item.key: item.value for item in needs.sysctls}["net/ipv4/vs/conntrack"] == "1"
+    assert "net/ipv4/vs/conntrack" not in {
+        item.key for item in mode("nat").director(index(lvs_labs.web_db()).directing["lvs1"][0]).sysctls
+    }
+    assert any("rewrites the source from {client}" in step for step in mode("nat").steps(lab.services[0]))
+
+
+def test_real_servers_off_the_vips_network_answer_through_the_labs_gateway() -> None:
+    lab = lvs_labs.routed()
+    nat, dr, tun = index(lab).serving["web1"]
+    assert mode("nat").real_server(nat).rules == ()
+    for it in (dr, tun):
+        needs = mode(it.service.mode).real_server(it)
+        assert [(rule.source, rule.table) for rule in needs.rules] == [(it.service.vip, 100)]
+        assert [(r.destination, r.via, r.table) for r in needs.routes] == [(ANYWHERE, IPv4Address("10.30.0.254"), 100)]
+
+
 @pytest.mark.parametrize("name", ["nat", "dr", "tun"])
 def test_every_director_forwards_and_sends_no_redirects(name: str) -> None:
     it = index(lvs_labs.web_db()).directing["lvs1"][0]
@@ -99,5 +140,6 @@ def test_every_director_forwards_and_sends_no_redirects(name: str) -> None:
 def test_every_item_says_why(name: str) -> None:
     lab = lvs_labs.tunnel()
     needs = mode(name).real_server(role(lab, "web1"))
-    reasons = [[item.why for item in items] for items in (needs.tunnels, needs.sysctls, needs.addresses, needs.routes)]
+    parts = (needs.tunnels, needs.sysctls, needs.addresses, needs.routes, needs.rules, needs.fou_ports)
+    reasons = [[item.why for item in items] for items in parts]
     assert all(why for several in reasons for why in several)

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from tests.unit import lvs_labs
 from tests.unit.labs import BACK, lab, node
 from vlab.hypervisors.mark import Domain, Mark
 from vlab.plan import NOTHING, Action, FoundBridge, Observed, Plan, Wanted, WantedNode, make, remove
@@ -141,3 +142,113 @@ def test_remove_takes_all_and_the_namespace_last() -> None:
     ]
     assert plan.steps[-1].after == ("destroy/web1", "destroy/web2")
     assert not remove(NOTHING)
+
+
+def warm(topology: Lab, **golden: str) -> Wanted:
+    """Virtual machines that are restored: each from «web» but for those whose golden is named."""
+    return Wanted(
+        topology,
+        tuple(
+            WantedNode(n, "direct", "vm", "d", "s", golden.get(n.name, "web"), restored=True) for n in topology.nodes
+        ),
+    )
+
+
+def test_a_node_with_a_golden_is_cloned_from_it_restored_and_settled() -> None:
+    plan = make(warm(lab(node("web1", 11))), NOTHING)
+    after = {step.id: step.after for step in plan.steps}
+    assert deeds(plan)[:2] == ["build-image/web:direct", "ensure-golden/web"]
+    assert deeds(plan)[-3:] == ["make-clone/web1", "restore/web1", "settle/web1"]
+    assert after["ensure-golden/web"] == ("build-image/web:direct",)
+    assert set(after["make-clone/web1"]) == {"build-image/web:direct", "ensure-golden/web"}
+    assert set(after["restore/web1"]) == {"make-clone/web1", "create-namespace/namespace", "ensure-bridge/back"}
+    assert after["settle/web1"] == ("restore/web1",)
+
+
+def test_a_golden_is_made_in_the_queue_of_boots_and_restored_from_in_another() -> None:
+    queues = {step.action: step.queue for step in make(warm(lab()), NOTHING).steps}
+    assert (queues[Action.ENSURE_GOLDEN], queues[Action.RESTORE]) == ("vm", "restore")
+
+
+def test_a_golden_that_is_only_checked_takes_nobodys_room() -> None:
+    plan = make(warm(lab()), replace(NOTHING, goldens=frozenset({"web"})))
+    assert [step.queue for step in plan.steps if step.action is Action.ENSURE_GOLDEN] == [""]
+
+
+def test_a_restored_director_has_all_that_needs_no_server_before_its_servers_are_there() -> None:
+    topology = lvs_labs.web_db()
+    after = {step.id: step.after for step in make(warm(topology), NOTHING).steps}
+    servers = {server.node for service in topology.services for server in service.servers}
+    assert after["prepare/lvs1"] == ("restore/lvs1",)
+    assert set(after["settle/lvs1"]) == {"prepare/lvs1", *(f"restore/{name}" for name in servers)}
+    assert [id for id in after if id.startswith("prepare/")] == ["prepare/lvs1"]
+    cold = Wanted(topology, tuple(replace(n, golden="", restored=False) for n in warm(topology).nodes))
+    after = {step.id: step.after for step in make(cold, NOTHING).steps}
+    assert "prepare/lvs1" not in after
+    assert set(after["settle/lvs1"]) == {"boot/lvs1", *(f"settle/{name}" for name in servers)}
+
+
+def test_a_director_waits_until_those_have_settled_that_run_already() -> None:
+    topology = lvs_labs.web_db()
+    settled = {"web1", "db1"}
+    running = {n.name: domain(n, settings="older") for n in topology.nodes if n.name in settled}
+    bridges = {nic.device: topology.network(nic.network).bridge for n in topology.nodes for nic in n.nics}
+    found = replace(NOTHING, domains=running, ports=bridges)
+    after = {step.id: step.after for step in make(warm(topology), found).steps}
+    servers = {server.node for service in topology.services for server in service.servers}
+    waits = {*(f"settle/{name}" for name in settled), *(f"restore/{name}" for name in servers - settled)}
+    assert set(after["settle/lvs1"]) == {"prepare/lvs1", *waits}
+
+
+def test_goldens_of_directors_are_the_first() -> None:
+    topology = lvs_labs.web_db()
+    named = Wanted(topology, tuple(replace(n, golden=n.node.image) for n in warm(topology).nodes))
+    order = [step.subject for step in make(named, NOTHING).steps if step.action is Action.ENSURE_GOLDEN]
+    assert order[0] == "director" and len(order) == len({n.image for n in topology.nodes})
+
+
+def test_a_director_alone_is_settled_at_once() -> None:
+    topology = lvs_labs.web_db()
+    seen = replace(converged(topology), built=frozenset({f"{n.image}:rootfs" for n in topology.nodes}))
+    reset = Wanted(
+        topology, tuple(replace(n, again="reset" if n.node.name == "lvs1" else "") for n in warm(topology).nodes)
+    )
+    after = {step.id: step.after for step in make(reset, seen).steps}
+    assert "prepare/lvs1" not in after and after["settle/lvs1"] == ("restore/lvs1",)
+    changed = Wanted(topology, tuple(replace(n, settings="new") if n.node.name == "web2" else n for n in reset.nodes))
+    after = {step.id: step.after for step in make(changed, seen).steps}
+    assert after["settle/lvs1"] == ("prepare/lvs1", "settle/web2"), "it waits for the server that is not ready"
+
+
+def test_many_nodes_have_one_golden_for_each_shape() -> None:
+    nodes = [node(f"web{i}", 10 + i) for i in range(1, 21)]
+    plan = make(warm(lab(*nodes), web2="big", web4="big"), NOTHING)
+    assert sorted(step.subject for step in plan.steps if step.action is Action.ENSURE_GOLDEN) == ["big", "web"]
+    assert len([step for step in plan.steps if step.action is Action.RESTORE]) == 20
+
+
+@pytest.mark.parametrize(("goldens", "why"), [(frozenset(), "not made yet"), (frozenset({"web"}), "to be checked")])
+def test_a_golden_that_is_there_is_checked_before_anybody_runs_from_it(goldens: frozenset[str], why: str) -> None:
+    plan = make(warm(lab()), replace(NOTHING, goldens=goldens))
+    assert [step.why for step in plan.steps if step.action is Action.ENSURE_GOLDEN] == [why]
+
+
+def test_what_runs_needs_no_golden_and_one_more_needs_its_own() -> None:
+    assert not make(warm(lab()), converged(lab()))
+    grown = lab(node("web1", 11), node("web2", 12), node("web3", 13))
+    seen = replace(converged(lab()), built=frozenset({"web:direct"}))
+    plan = make(warm(grown, web3="big"), seen)
+    assert deeds(plan) == ["ensure-golden/big", "make-clone/web3", "restore/web3", "settle/web3"]
+
+
+def test_changed_settings_of_a_restored_guest_are_one_settle() -> None:
+    changed = Wanted(lab(), tuple(replace(n, settings="new") for n in warm(lab()).nodes))
+    assert deeds(make(changed, converged(lab()))) == ["settle/web1", "settle/web2"]
+
+
+def test_cold_boots_and_a_guest_that_runs_stays_whichever_way_it_came() -> None:
+    cold = Wanted(lab(), tuple(replace(n, golden="", restored=False) for n in warm(lab()).nodes))
+    actions = {step.action for step in make(cold, NOTHING).steps}
+    assert Action.BOOT in actions
+    assert actions.isdisjoint({Action.ENSURE_GOLDEN, Action.RESTORE})
+    assert not make(cold, converged(lab()))

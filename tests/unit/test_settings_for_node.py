@@ -11,12 +11,14 @@ import pytest
 
 from tests.unit import lvs_labs
 from tests.unit.lvs_golden import matches
+from tests.unit.service_key_labs import keys
+from vlab.guests import transition
 from vlab.guests.settings import Settings
 from vlab.lvs.modes import ANYWHERE
-from vlab.lvs.settings import for_node
+from vlab.lvs.settings import KEEPALIVED, KEEPALIVED_CONF, before_servers, for_node
 from vlab.topology.lab import Lab
 
-LABS = [lvs_labs.web_db, lvs_labs.direct, lvs_labs.tunnel, lvs_labs.mixed]
+LABS = [*lvs_labs.SHAPES, keys]
 
 
 @pytest.mark.parametrize("make", LABS, ids=lambda make: make.__name__)
@@ -34,7 +36,8 @@ def _text(settings: Settings) -> str:
 def _items(settings: Settings) -> Iterator[str]:
     for field in fields(settings)[2:]:
         for item in getattr(settings, field.name):
-            parts = [f"{f.name}={getattr(item, f.name)}" for f in fields(item) if f.name not in ("why", "content")]
+            shown = [f.name for f in fields(item) if f.name not in ("why", "content")]
+            parts = [f"{n}={getattr(item, n)}" for n in shown if n != "table" or getattr(item, n) is not None]
             yield f"{field.name}: {' '.join(parts)}  # {item.why}"
             if field.name == "files":
                 yield from (f"    | {line}" for line in item.content.splitlines())
@@ -48,14 +51,14 @@ def test_laws(make: Callable[[], Lab]) -> None:
         assert settings == for_node(lab, node)
         keys = [item.key for item in settings.sysctls]
         assert len(keys) == len(set(keys))
-        destinations = [item.destination for item in settings.routes]
+        destinations = [(item.destination, item.table) for item in settings.routes]
         assert len(destinations) == len(set(destinations))
         assert all(item.why for name in _ITEMS for item in getattr(settings, name))
         assert {"net/ipv4/ip_forward", "net/ipv4/conf/all/rp_filter", "net/ipv4/conf/eth0/arp_ignore"} <= set(keys)
         assert keys.index("net/ipv4/ip_forward") < keys.index("net/ipv4/conf/all/accept_redirects")
 
 
-_ITEMS = ("links", "tunnels", "sysctls", "addresses", "routes", "files", "units")
+_ITEMS = ("links", "tunnels", "sysctls", "addresses", "routes", "rules", "fou_ports", "files", "units", "entries")
 
 
 def test_web_guests_of_web_db_reply_through_the_director_and_reach_sql_on_link() -> None:
@@ -112,10 +115,12 @@ def test_the_ssh_key_may_log_in() -> None:
     assert _file(settings, "/root/.ssh/authorized_keys") == "ssh-ed25519 AAAA me\n"
 
 
-def test_units_of_the_image_are_told_of_the_nodes_name() -> None:
+def test_units_that_read_the_nodes_name_are_told_of_it() -> None:
     lab = lvs_labs.web_db()
-    units = for_node(lab, lab.node("web1"), ready=["nginx.service"]).units
-    assert [(unit.name, unit.watches) for unit in units] == [("nginx.service", ("/etc/hostname",))]
+    units = for_node(lab, lab.node("web1"), ready=["nginx.service", "mariadb.service"], named=["mariadb.service"]).units
+    assert [(unit.name, unit.watches) for unit in units] == [
+        ("nginx.service", ()), ("mariadb.service", ("/etc/hostname",)),
+    ]  # fmt: skip
 
 
 def test_only_directors_run_keepalived_and_set_up_ip_vs() -> None:
@@ -126,6 +131,20 @@ def test_only_directors_run_keepalived_and_set_up_ip_vs() -> None:
         ("keepalived.service", ("/etc/keepalived/keepalived.conf",))
     ]
     assert {item.key: item.value for item in director.sysctls}["net/ipv4/vs/expire_nodest_conn"] == "1"
+
+
+def test_a_director_waits_for_its_servers_with_keepalived_and_its_file_alone() -> None:
+    lab = lvs_labs.web_db()
+    whole = for_node(lab, lab.node("lvs1"))
+    early = before_servers(whole)
+    assert transition.digest(early) != transition.digest(whole), "a run that was killed in between must be seen"
+    rest = transition.script(early, whole)
+    assert 'kill -HUP "$pid"' in rest and "systemctl reload-or-restart -- keepalived.service" in rest
+    assert "systemctl start" not in rest, "which would tell one that runs already of nothing"
+    assert set(whole.units) - set(early.units) == {KEEPALIVED}
+    assert {file.path for file in set(whole.files) - set(early.files)} == {KEEPALIVED_CONF}
+    assert replace(early, units=whole.units, files=whole.files, entries=whole.entries) == whole
+    assert early.entries == ()
 
 
 def test_a_weight_changes_nothing_but_the_directors_file() -> None:

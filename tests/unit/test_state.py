@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
+import time
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
 
 from vlab.errors import ConflictError
-from vlab.state import Journal, Paths, declare, declared, forget, labs_on_disk, locked
+from vlab.state import Journal, Paths, busy, declare, declared, forget, labs_on_disk, locked
 
 
 def test_journal_names_the_steps_a_killed_run_left_open(tmp_path: Path) -> None:
@@ -72,3 +74,32 @@ def test_a_second_run_is_refused_by_pid_and_a_killed_one_leaves_no_lock(tmp_path
     other.join(10)
     with locked(Paths(tmp_path), "shop", wait=2.0):
         assert (tmp_path / "locks" / "shop.lock").read_text() == str(os.getpid())
+
+
+def test_labs_that_a_run_works_on_are_known(tmp_path: Path) -> None:
+    where = Paths(tmp_path)
+    with locked(where, "one"):
+        assert busy(where) == ["one"]
+    assert busy(where) == []
+
+
+def test_journal_tells_what_this_process_began_and_did_not_undo(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    others = ({"at": at, "pid": pid} for at, pid in ((9e9, os.getpid() + 1), (1.0, os.getpid())))
+    lines = [json.dumps({**other, "step": "boot/theirs", "event": "begin", "text": ""}) for other in others]
+    journal.path.write_text(
+        "\n".join(lines) + "\n"
+    )  # of another process, and of an earlier one that had this one's pid
+    began = time.time()
+    assert journal.kept(began) == []
+    for step, event in (
+        ("boot/a", "begin"),
+        ("boot/b", "begin"),
+        ("boot/a", "done"),
+        ("boot/b", "failed"),
+        ("boot/b", "undone"),
+    ):
+        journal.write(step, event)
+    assert journal.kept(began) == ["boot/a"]
+    journal.write("boot/a", "undone")
+    assert journal.kept(began) == []

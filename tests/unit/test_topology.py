@@ -20,7 +20,7 @@ from vlab.topology.parse import Source, load, parse, read, warnings
 from vlab.topology.schema import schema
 
 SHIPPED = sorted((Path(__file__).parents[2] / "topologies").glob("*.yaml"))
-IMAGES = ("base", "client", "db", "director", "web")
+IMAGES = ("base", "client", "db", "director", "ftp", "web")
 
 SHOP = """\
 vlab: 1
@@ -90,7 +90,10 @@ def test_schema_accepts_shipped_topologies(path: Path) -> None:
         ("image: web", "memory: 256"),
         ("image: web", "memory: 256 MiB"),
         ("subnet: 10.20.0.0/24", "subnet: 10.20.0.0"),
-        ("real_servers: web", "real_servers: web, check: udp"),
+        ("real_servers: web", "real_servers: web, check: ping"),
+        ("real_servers: web", "real_servers: web, fwmark: 0"),
+        ("real_servers: web", "real_servers: web, persistence: {netmask: 24}"),
+        ("port: 80", "ports: [80, 70000]"),
     ],
 )
 def test_schema_refuses_what_the_language_refuses(edit: tuple[str, str]) -> None:
@@ -117,7 +120,7 @@ def test_defaults() -> None:
     assert (web.virt, web.memory, web.cpus, web.cpu_shares, web.cpu_quota) == ("para", 256 * units.MIB, 1, None, None)
     assert (lvs.virt, lvs.image, lvs.count) == ("para", "director", 1)
     assert (www.scheduler, www.protocol, www.weight, www.persistence, www.real_port) == ("wlc", "tcp", 1, None, None)
-    assert (www.check.kind, www.check.every, www.check.timeout) == ("tcp", 2.0, 3.0)
+    assert (www.check_kind, www.check.every, www.check.timeout) == ("tcp", 2.0, 3.0)
 
 
 @pytest.mark.parametrize(
@@ -131,8 +134,8 @@ def test_defaults() -> None:
     ],
 )
 def test_checks(written: str, kind: str, path: str, every: float) -> None:
-    check = shop(("real_servers: web", f"real_servers: web, check: {written}")).directors["lvs"].services["www"].check
-    assert (check.kind, check.http, check.every) == (kind, path, every)
+    www = shop(("real_servers: web", f"real_servers: web, check: {written}")).directors["lvs"].services["www"]
+    assert (www.check_kind, www.check.http, www.check.every) == (kind, path, every)
 
 
 def test_the_accelerator_is_the_labs() -> None:
@@ -202,13 +205,14 @@ def test_what_is_wrong_itself_is_not_missed_by_others() -> None:
     [
         (("networks: [front]", "networks: [back]"), "14:7: service 'www': no node on 'front' can be a client of it"),
         (("mode: nat", "mode: nat, scheduler: dh"), "dh chooses by destination"),
+        (("mode: nat", "mode: nat, scheduler: twos"), "has no module for scheduler twos"),
         (
             ("mode: nat", "mode: nat, scheduler: rr, weights: {web1: 3}"),
             "14:67: service 'www', weights: scheduler rr does not",
         ),
         (("mode: nat", "mode: nat, weight: 0"), "every weight is 0"),
-        (("mode: nat", "mode: nat, protocol: udp"), "real servers must answer TCP"),
-        (("port: 80", "port: 21"), "FTP opens a second connection"),
+        (("mode: nat", "mode: nat, protocol: udp, check: tcp"), "real servers must answer TCP"),
+        (("port: 80", "port: 21"), "the director has no ip_vs_ftp"),
         (("subnet: 10.30.0.0/24", "subnet: 10.30.0.0/24, internet: true"), "does not serve them"),
         (("groups:", "  spare: {subnet: 10.40.0.0/24}\ngroups:"), "6:3: network 'spare': nothing is on this network"),
     ],

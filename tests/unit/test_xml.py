@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import is_dataclass, replace
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from typing import Any, get_args, get_origin
 
 import pytest
@@ -16,6 +16,7 @@ from vlab.hypervisors import xml
 from vlab.hypervisors.kind import kind
 from vlab.hypervisors.mark import NAMESPACE, Mark
 from vlab.plain import hints
+from vlab.topology import family
 from vlab.topology.lab import Node
 
 # What XML can hold at all: no control characters but those it escapes, no surrogates.
@@ -27,6 +28,8 @@ SCALARS: dict[object, st.SearchStrategy[Any]] = {
     float: st.floats(allow_nan=False),
     bool: st.booleans(),
     IPv4Address: ADDRESSES,
+    IPv6Interface: st.ip_addresses(v=6).map(lambda ip: IPv6Interface(f"{ip}/64")),
+    family.Address: st.ip_addresses(),
     IPv4Interface: ADDRESSES.map(lambda ip: IPv4Interface(f"{ip}/24")),
 }
 

@@ -21,6 +21,17 @@ app = typer.Typer(
     context_settings={"auto_envvar_prefix": "VLAB", "help_option_names": ["-h", "--help"]},
 )
 
+lvs = typer.Typer(name="lvs", help="See and change a running director's services.", no_args_is_help=True)
+fault = typer.Typer(name="fault", help="Break things on purpose, and mend them.", no_args_is_help=True)
+"""Families of verbs whose members live in several modules of ``verbs``; a module gets one by ``family``."""
+
+
+def family(members: typer.Typer) -> typer.Typer:
+    """``members``, attached to the app the first time somebody asks for it: an empty family shows in no help."""
+    if members not in [group.typer_instance for group in app.registered_groups]:
+        app.add_typer(members)
+    return members
+
 
 class Output(StrEnum):
     """What ``-o`` takes."""
@@ -41,9 +52,9 @@ YesOption = Annotated[bool, typer.Option("-y", "--yes", help="do not ask")]
 NodeOption = Annotated[str, typer.Option("--node", metavar="A,B", help="only these nodes")]
 GroupOption = Annotated[str, typer.Option("--group", metavar="GROUP", help="all nodes of a group")]
 LabArgument = Annotated[
-    str, typer.Argument(metavar="[LAB|FILE]", help="a lab's name or a topology file", show_default=False)
+    str, typer.Argument(metavar="LAB|FILE", help="a lab's name or a topology file", show_default=False)
 ]
-FileArgument = Annotated[str, typer.Argument(metavar="[FILE]", help="topology file, - for stdin", show_default=False)]
+FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="topology file, - for stdin", show_default=False)]
 
 TOPOLOGY_PATTERNS = ("*.vlab.yaml", "*.vlab.yml", "topology.yaml", "topology.yml")
 
@@ -85,9 +96,17 @@ def node_name(word: str) -> NodeName:
 
 
 def names(word: str) -> list[str]:
-    """A comma list, empty items dropped."""
-    return [item for item in word.split(",") if item]
+    """A comma list, empty items dropped. Raises ``UsageError`` when nothing is left of it."""
+    found = [item.strip() for item in word.split(",") if item.strip()]
+    if word and not found:
+        raise UsageError(f"'{word}' names nothing", hint="names stand with commas between them: a,b")
+    return found
+
+
+def debug_from_now_on() -> None:
+    os.environ["VLAB_DEBUG"] = "1"
 
 
 def debugging() -> bool:
-    return os.environ.get("VLAB_DEBUG", "") not in ("", "0")
+    """Whether tracebacks are wanted: ``--debug``, or ``VLAB_DEBUG`` in the environment."""
+    return os.environ.get("VLAB_DEBUG", "").lower() not in ("", "0", "false", "no")

@@ -1,19 +1,24 @@
-"""The drivers of one run, opened lazily and handed to everything that acts."""
+"""The drivers of one run, imported and opened when first needed, and handed to everything that acts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from vlab import state
+from vlab.errors import HostError
 from vlab.guests.base import Channel
-from vlab.host.mounts import Mounts
 from vlab.hypervisors.connection import Hypervisors
 from vlab.hypervisors.kind import kind
 from vlab.hypervisors.mark import Domain
-from vlab.images.recipe import Recipe, catalogue
-from vlab.images.store import Store
+
+if TYPE_CHECKING:
+    from vlab.host.mounts import Mounts
+    from vlab.images.goldens import Goldens
+    from vlab.images.recipe import Recipe
+    from vlab.images.store import Store
 
 GUEST_TIMEOUT = 300.0
 
@@ -32,15 +37,34 @@ class Drivers:
 
     @cached_property
     def store(self) -> Store:
+        from vlab.images.store import Store
+
         return Store(self.paths.images)
 
     @cached_property
+    def goldens(self) -> Goldens:
+        from vlab.images.goldens import Goldens
+
+        return Goldens(self.paths.goldens)
+
+    @cached_property
     def mounts(self) -> Mounts:
+        from vlab.host.mounts import Mounts
+
         return Mounts()
 
     @cached_property
     def recipes(self) -> Mapping[str, Recipe]:
+        from vlab.images.recipe import catalogue
+
         return catalogue()
+
+    def versions(self, uri: str) -> str:
+        """libvirt's and its hypervisor's, in words of no further meaning; empty when they do not answer."""
+        try:
+            return self.hypervisors.versions(uri)
+        except HostError:
+            return ""
 
     def channel(self, domain: Domain) -> Channel:
         """The way into a running guest."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from vlab.engine.drivers import Drivers
-from vlab.errors import VlabError
 from vlab.host import links
 from vlab.hypervisors.mark import Domain
+from vlab.lvs import resting
 from vlab.lvs.status import ServiceState, service_states
 from vlab.state import Journal
-from vlab.topology.lab import Lab, Node, Service, namespace
+from vlab.topology.lab import Lab, Node, namespace
+
+IPV6 = {"optional": True}
+"""What a lab without IPv6 does not have, its JSON does not speak of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class NodeState:
     state: str
     image: str
     addresses: dict[str, str]
+    addresses6: dict[str, str] | None = field(default=None, metadata=IPV6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,8 @@ class NetworkState:
     mtu: int
     gateway: str
     bridge: str
+    subnet6: str | None = field(default=None, metadata=IPV6)
+    gateway6: str | None = field(default=None, metadata=IPV6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,11 @@ class Status:
     services: tuple[ServiceState, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def active(self) -> str:
+        """The director nodes that have VIPs, by commas."""
+        return ",".join(dict.fromkeys(service.active for service in self.services if service.active))
+
 
 def status(drivers: Drivers, lab: str, declared: Lab | None) -> Status:
     """Never fails because a guest does: a director that does not answer leaves its services' state «unknown»."""
@@ -55,8 +66,13 @@ def status(drivers: Drivers, lab: str, declared: Lab | None) -> Status:
     unfinished = Journal(drivers.paths.journal(lab)).unfinished()
     return Status(
         lab, _state(nodes, unfinished), _accel(domains.values()), tuple(sorted(nodes, key=lambda n: _order(declared, n.name))), _networks(lab),
-        tuple(_services(drivers, domains)), tuple(f"a run was interrupted in {step}" for step in unfinished),
+        tuple(_services(drivers, domains)), (*(f"a run was interrupted in {step}" for step in unfinished), *_resting(lab, domains)),
     )  # fmt: skip
+
+
+def _resting(lab: str, domains: Mapping[str, Domain]) -> Iterable[str]:
+    """Each drained server once, however many directors know of it."""
+    return dict.fromkeys(text for domain in domains.values() for text in resting.told(lab, domain.mark.services))
 
 
 def _order(declared: Lab | None, name: str) -> tuple[int, str]:
@@ -74,6 +90,7 @@ def _node_state(node: Node, domain: Domain | None) -> NodeState:
     return NodeState(
         node.name, node.group, node.virt, domain.mark.accel if domain else "", domain.state if domain else "absent", node.image,
         {nic.network: str(nic.address.ip) for nic in node.nics},
+        {nic.network: str(nic.address6.ip) for nic in node.nics if nic.address6} or None,
     )  # fmt: skip
 
 
@@ -101,21 +118,22 @@ def _networks(lab: str) -> tuple[NetworkState, ...]:
             b.mtu,
             str(b.address.ip) if b.address else "",
             b.device,
+            str(b.address6.network) if b.address6 else None,
+            str(b.address6.ip) if b.address6 else None,
         )
         for b in sorted(found, key=lambda b: b.network)
     )
 
 
 def _services(drivers: Drivers, domains: dict[str, Domain]) -> list[ServiceState]:
-    states: list[ServiceState] = []
+    teams: dict[str, list[Domain]] = {}
     for domain in domains.values():
         if domain.mark.services:
-            states += _director_services(drivers, domain, domain.mark.services)
-    return states
+            teams.setdefault(domain.mark.node.group, []).append(domain)
+    return [state for team in teams.values() for state in _director_services(drivers, team)]
 
 
-def _director_services(drivers: Drivers, domain: Domain, services: tuple[Service, ...]) -> list[ServiceState]:
-    try:
-        return list(service_states(services, drivers.channel(domain)))
-    except VlabError:
-        return list(service_states(services, None))
+def _director_services(drivers: Drivers, team: Sequence[Domain]) -> tuple[ServiceState, ...]:
+    """``team`` are the nodes of one director, which all know its services."""
+    channels = {d.mark.node.name: drivers.channel(d) for d in team if d.state == "running"}
+    return service_states(team[0].mark.services, channels)

@@ -23,6 +23,10 @@ class Channel(Protocol):
 
     def get(self, path: str) -> bytes: ...
 
+    def feed(self, path: str, content: bytes) -> None:
+        """Write into a pipe that somebody in the guest reads from, at most what it holds, or into a key of /proc/sys; ``GuestError`` where
+        there is none."""
+
     def wait(self, timeout: float) -> None:
         """Return once the guest can run commands; ``WaitError`` after ``timeout`` seconds."""
 

@@ -1,7 +1,7 @@
 """A container's namespaces as a ``Channel``: ``nsenter`` into those of its init process.
 
 Files are read and written by commands inside, never through /proc/PID/root: a symbolic link made in the container must not
-lead the host anywhere.
+lead the host anywhere. (That something is there may be seen that way, to know when to ask.)
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ ENVIRONMENT = (f"PATH={PATH}", "HOME=/root", "LC_ALL=C.UTF-8")
 
 _PUT = 'beside="$1.vlab~"; install -D -m "$2" /dev/stdin "$beside"; mv -fT -- "$beside" "$1"'
 
+_ORDERS = "/run/systemd/private"
+"""The socket through which systemd takes orders."""
 
 _JOIN = 'n=$1; shift; while [ "$n" -gt 0 ]; do echo 0 >"$1" || :; shift; n=$((n - 1)); done 2>/dev/null; exec "$@"'
 """Join the control groups whose process lists are the first arguments, then become the rest: what is run inside counts against
@@ -56,11 +58,16 @@ class NamespaceChannel:
         self._refuse(result, f"cannot read {path}")
         return result.stdout
 
+    def feed(self, path: str, content: bytes) -> None:
+        result = self.run(["/bin/sh", "-euc", '[ -e "$1" ]; cat >"$1"', "sh", path], input=content)
+        self._refuse(result, f"cannot write into {path}")
+
     def wait(self, timeout: float) -> None:
-        """Return once systemd takes orders."""
+        """Return once systemd takes orders. A look from outside tells when to ask: five programs are run for each question inside."""
 
         def answers() -> None:
-            if self.run(["test", "-S", "/run/systemd/private"]).code:
+            self._refuse_gone()
+            if not _is_there(Path(f"/proc/{self._pid}/root{_ORDERS}")) or self.run(["test", "-S", _ORDERS]).code:
                 raise NotYet("systemd does not answer yet")
 
         wait_until(f"{self._node}: systemd to take orders", answers, timeout=timeout, slowest=0.2)
@@ -69,9 +76,12 @@ class NamespaceChannel:
         terminal = os.environ.get("TERM", "linux")
         return [*self._enter(), "env", "-i", *ENVIRONMENT, f"TERM={terminal}", "/bin/bash", "-l"]
 
-    def _enter(self) -> list[str]:
+    def _refuse_gone(self) -> None:
         if not is_init_of(self._pid, self._domain):
             raise GuestError(f"{self._node} does not run any more", hint="vlab status; vlab up starts it again")
+
+    def _enter(self) -> list[str]:
+        self._refuse_gone()
         groups = control_groups(Path(f"/proc/{self._pid}/cgroup").read_text())
         join = ["/bin/sh", "-c", _JOIN, "sh", str(len(groups)), *groups]
         return [*join, "nsenter", "--target", str(self._pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--"]
@@ -79,6 +89,14 @@ class NamespaceChannel:
     def _refuse(self, result: Result, what: str) -> None:
         if result.code:
             raise GuestError(f"{self._node}: {what}", details=result.error_text.splitlines())
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
 
 
 def control_groups(membership: str, root: Path = Path("/sys/fs/cgroup")) -> list[str]:

@@ -7,7 +7,8 @@ of two ``Settings`` into one script, so a mode switch removes the old settings i
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from vlab.topology import family
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,31 +23,53 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """A tunnel device (``kind`` «ipip») on ``local``, any remote, that decapsulates."""
+    """A tunnel device (``kind`` «ipip», «gre», or in IPv6 «ip6tnl», «ip6gre») on ``local``, any remote, that decapsulates."""
 
     name: str
     kind: str
-    local: IPv4Address
+    local: family.Address
     why: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
+class FouPort:
+    """A UDP port at which the kernel (module fou) takes packets out of GUE; what is in them goes on to a tunnel device.
+    ``six``: the port is IPv6's, which is another one than IPv4's of the same number."""
+
+    port: int
+    why: str = field(default="", compare=False)
+    six: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
-    """``device`` is a Link's name, «lo», or a Tunnel's name."""
+    """``device`` is a Link's name, «lo», or a Tunnel's name. An IPv6 address is used at once, without duplicate address
+    detection; a /128 is a VIP and never chosen as a source by the kernel."""
 
     device: str
-    address: IPv4Interface
+    address: family.Interface
     why: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``destination`` 0.0.0.0/0 is the default route. ``advmss`` is in bytes, None to leave it to the kernel."""
+    """``destination`` 0.0.0.0/0 (::/0) is the default route, ``via`` 0.0.0.0 (::) no gateway. ``advmss`` is in bytes, None to
+    leave it to the kernel; ``table`` is a routing table that some ``Rule`` leads to, None for the main one."""
 
-    destination: IPv4Network
-    via: IPv4Address
+    destination: family.Subnet
+    via: family.Address
     device: str
     advmss: int | None = None
+    why: str = field(default="", compare=False)
+    table: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Packets from ``source`` look into routing table ``table`` before the main one."""
+
+    source: family.Address
+    table: int
     why: str = field(default="", compare=False)
 
 
@@ -72,10 +95,25 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A systemd unit that must run; when one of ``watches`` (file paths) changes it is reloaded, or restarted where it cannot."""
+    """A systemd unit that must run; when one of ``watches`` (file paths) changes it is reloaded, or restarted where it cannot.
+    A program that is called as its unit, and leaves its number in /run/NAME.pid, reloads at SIGHUP, as daemons do."""
 
     name: str
     watches: tuple[str, ...] = ()
+    why: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A real server as ip_vs' table is to have it while it is up, in ipvsadm's words: ``place`` is the service and the server («-t
+    10.20.0.100:80 -r 10.30.0.11:80»), ``way`` how packets are forwarded («-g»). The thresholds are 0 for none. ``spare``: a sorry server."""
+
+    place: str
+    way: str
+    weight: int = 1
+    upper: int = 0
+    lower: int = 0
+    spare: bool = False
     why: str = field(default="", compare=False)
 
 
@@ -92,3 +130,7 @@ class Settings:
     routes: tuple[Route, ...] = ()
     files: tuple[File, ...] = ()
     units: tuple[Unit, ...] = ()
+    fou_ports: tuple[FouPort, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    """Who makes them is a director's keepalived; ``table_script`` does what it leaves undone."""

@@ -31,11 +31,12 @@ def limit(seconds: float, accel: str) -> float:
 
 
 def wait_until(
-    what: str, probe: Callable[[], T], *, timeout: float, interval: float = 0.02, slowest: float = 0.5, hint: str = ""
-) -> T:
+    what: str, probe: Callable[[], T], *, timeout: float, interval: float = 0.02, slowest: float = 0.5,
+    growth: float = 1.5, hint: str = "",
+) -> T:  # fmt: skip
     """Call ``probe`` until it returns, and return that; it raises ``NotYet`` until then, anything else ends the wait.
 
-    ``interval`` seconds lie between the first calls and grow to ``slowest``. Raises ``WaitError`` after ``timeout`` seconds.
+    ``interval`` seconds lie between the first calls and grow by ``growth`` to ``slowest``. Raises ``WaitError`` after ``timeout`` seconds.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -48,4 +49,4 @@ def wait_until(
                     f"{what}: not within {timeout:g} s", details=[f"last seen: {seen}"], hint=hint
                 ) from seen
         time.sleep(min(interval, left))
-        interval = min(interval * 1.5, slowest)
+        interval = min(interval * growth, slowest)

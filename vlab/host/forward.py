@@ -15,10 +15,10 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
 from vlab.errors import ConflictError, HostError
 from vlab.host.namespace import inside, namespaces
+from vlab.topology.family import Address, endpoint, is_six
 
 log = logging.getLogger("vlab.forward")
 
@@ -33,7 +33,7 @@ class Forward:
     """``port`` on the host's 127.0.0.1 leads to ``address``:``target_port`` in the lab."""
 
     port: int
-    address: IPv4Address
+    address: Address
     target_port: int
 
 
@@ -77,7 +77,7 @@ def _carrier(forward: Forward, namespace: str) -> Carrier:
         try:
             inner_reader, inner_writer = await _dial(forward, namespace)
         except (OSError, TimeoutError) as error:
-            log.warning("%s:%s in the lab: %s", forward.address, forward.target_port, error or "no answer")
+            log.warning("%s in the lab: %s", endpoint(forward.address, forward.target_port), error or "no answer")
             writer.close()
             return
         await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
@@ -88,7 +88,8 @@ def _carrier(forward: Forward, namespace: str) -> Carrier:
 
 
 async def _dial(forward: Forward, namespace: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    connection = inside(namespace, lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
+    family = socket.AF_INET6 if is_six(forward.address) else socket.AF_INET
+    connection = inside(namespace, lambda: socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
     target = (str(forward.address), forward.target_port)
     try:
         await asyncio.wait_for(asyncio.get_running_loop().sock_connect(connection, target), CONNECT_TIMEOUT)

@@ -1,7 +1,7 @@
 """Internet access for networks with ``internet: true``: slirp4netns, one process a lab.
 
 It carries the guests' connections as if it had opened them itself, so the host's firewall, routes and sysctls stay as they are. Routing
-and masquerading happen inside the lab's namespace, for the networks that ask for it alone. The host's own 127.0.0.1 stays out of reach.
+and masquerading (``routing``) happen inside the lab's namespace, for the networks that ask for it alone. The host's own 127.0.0.1 stays out of reach.
 The process is the only record: it is found by its command line, which names the namespace.
 """
 
@@ -21,13 +21,12 @@ from pathlib import Path
 
 from vlab import run
 from vlab.errors import HostError
-from vlab.host import sysctls
+from vlab.host import routing
 from vlab.host.namespace import FOLDER, PREFIX, inside, namespaces
 from vlab.topology.lab import Lab, Network, namespace
 
 PROGRAM = "slirp4netns"
-DEVICE = "vlabnet0"
-TABLE = "vlab"
+DEVICE = routing.UPLINK
 STARTS_WITHIN = 10.0
 ENDS_WITHIN = 3.0
 POLL = 0.02
@@ -42,19 +41,17 @@ def start(lab: Lab) -> None:
     The process is started last: once it runs, everything is in place.
     """
     online = [network for network in lab.networks if network.internet]
-    run.run([*_within(lab.namespace), "nft", "-f", "-"], input=rules(lab.networks).encode(), timeout=10)
-    inside(lab.namespace, lambda: sysctls.write({sysctls.FORWARDING: "1"}))
+    routing.apply(lab.name, lab.networks)
     if lab.name not in running():
         _spawn(command(lab.namespace, min(network.mtu for network in online), uplink(lab.networks)), lab.name)
 
 
-def stop(lab_name: str) -> None:
-    """Take the access away; nothing happens when there is none."""
+def stop(lab_name: str, staying: Sequence[Network] = ()) -> None:
+    """Take the access away; nothing happens when there is none. What ``staying`` networks ask for goes on."""
     for pid in _processes(namespace(lab_name)):
         _end(pid, namespace(lab_name))
     if namespace(lab_name) in namespaces():
-        inside(namespace(lab_name), lambda: sysctls.write({sysctls.FORWARDING: "0"}))
-        run.run([*_within(namespace(lab_name)), "nft", "-f", "-"], input=removal().encode(), timeout=10)
+        routing.apply(lab_name, staying)
 
 
 def running() -> dict[str, int]:
@@ -67,8 +64,8 @@ def serving(lab_name: str) -> frozenset[str]:
     """The bridges that have internet access now; the uplink's own device while it runs and serves none."""
     if lab_name not in running():
         return frozenset()
-    listed = run.run([*_within(namespace(lab_name)), "nft", "list", "table", "ip", TABLE], timeout=10, check=False)
-    return bridges_online(listed.text) or frozenset({DEVICE})
+    listed = routing.nft(lab_name, f"list table ip {routing.TABLE}", check=False)
+    return bridges_online(listed) or frozenset({DEVICE})
 
 
 # decisions: pure
@@ -110,40 +107,7 @@ def namespace_of(argv: Sequence[str]) -> str | None:
     return path.name if path.parent == FOLDER and path.name.startswith(PREFIX) else None
 
 
-def rules(networks: Sequence[Network]) -> str:
-    """An nft script that replaces vlab's table. The namespace routes between the uplink and ``internet`` networks, nothing else:
-    above all not from one network of the lab to another, which is the directors' work."""
-    online = ", ".join(f'"{network.bridge}"' for network in networks if network.internet)
-    # Where br_netfilter is on, frames that stay on their bridge pass here too.
-    bridged = [f'    iifname "{network.bridge}" oifname "{network.bridge}" accept' for network in networks]
-    return "\n".join([
-        removal(),
-        f"table ip {TABLE} {{",
-        "  chain forward {",
-        "    type filter hook forward priority filter; policy drop;",
-        *bridged,
-        f'    iifname {{ {online} }} oifname "{DEVICE}" accept',
-        f'    iifname "{DEVICE}" oifname {{ {online} }} ct state established,related accept',
-        "  }",
-        "  chain postrouting {",
-        "    type nat hook postrouting priority srcnat;",
-        f'    oifname "{DEVICE}" masquerade',
-        "  }",
-        "}",
-        "",
-    ])  # fmt: skip
-
-
-def removal() -> str:
-    """An nft script that removes vlab's table, there or not."""
-    return f"add table ip {TABLE}\ndelete table ip {TABLE}"
-
-
 # deeds
-
-
-def _within(namespace: str) -> list[str]:
-    return ["nsenter", f"--net={FOLDER / namespace}", "--"]
 
 
 def _spawn(argv: Sequence[str], lab: str) -> None:

@@ -29,6 +29,10 @@ FEATURES = (
     Feature("tun", "TUN", "virtual machines are on their networks through taps", needed=True),
     Feature("overlay", "OVERLAY_FS", "containers have overlays as roots", needed=True),
     Feature("ipip", "NET_IPIP", "mode tun with container real servers"),
+    Feature("ip_gre", "NET_IPGRE", "mode tun over GRE with container real servers"),
+    Feature("fou", "NET_FOU", "mode tun over GUE with container real servers"),
+    Feature("ip6_tunnel", "IPV6_TUNNEL", "mode tun with container real servers, for IPv6 services"),
+    Feature("ip6_gre", "IPV6_GRE", "mode tun over GRE with container real servers, for IPv6 services"),
     Feature("sch_netem", "NET_SCH_NETEM", "delay and loss on links"),
 )
 
@@ -51,6 +55,11 @@ class Kernel:
 def has(name: str) -> bool:
     """Whether the running kernel has ``name`` (a module's name: «ipip»)."""
     return running().has(name)
+
+
+def has_ipv6(root: Path = Path("/")) -> bool:
+    """Whether network namespaces of this host have IPv6; one that was booted with ipv6.disable=1 is built with it and has none."""
+    return (root / "proc/sys/net/ipv6/conf/all").is_dir()
 
 
 @functools.cache

@@ -14,13 +14,15 @@ import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 from typing import Any, TypeVar
 
 from vlab.errors import HostError
+from vlab.host import sysctls
 from vlab.host.marks import (
     DEVICE,
+    ROUTER6,
     Bridge,
     Counters,
     Link,
@@ -37,7 +39,7 @@ from vlab.topology.lab import Network
 
 __all__ = [
     "Bridge", "Counters", "Links", "Port", "adopt", "adopt_all", "counters", "create_namespace", "delete_namespace",
-    "ensure_bridge", "half_made", "namespaces", "observe", "remove_bridge", "root_leftovers",
+    "ensure_bridge", "half_made", "namespaces", "observe", "remove_bridge", "root_leftovers", "set_port",
 ]  # fmt: skip
 
 log = logging.getLogger("vlab.links")
@@ -50,6 +52,11 @@ PLAIN = {
     "br_stp_state": 0, "br_forward_delay": 0, "br_mcast_snooping": 0, "br_mcast_querier": 0,
     "br_nf_call_iptables": 0, "br_nf_call_ip6tables": 0, "br_nf_call_arptables": 0,
 }  # fmt: skip
+
+IFF_UP = 0x1
+
+IFA_F_NODAD = 0x02
+"""include/uapi/linux/if_addr.h"""
 
 HINTS = {
     errno.EPERM: "run vlab as root",
@@ -97,6 +104,12 @@ def adopt_all(namespace: str, ports: Sequence[Port]) -> None:
         _netlink(namespace, functools.partial(_connect, ports=ports))
 
 
+def set_port(namespace: str, device: str, *, up: bool) -> bool:
+    """Take the host's end of a guest's cable up or down; whether that changed anything. Raises ``HostError`` when it is not there."""
+    with _explained(f"cannot set {device} in {namespace}"):
+        return _netlink(namespace, functools.partial(_set_port, device=device, up=up))
+
+
 def root_leftovers(pattern: re.Pattern[str] = DEVICE) -> list[str]:
     """Devices of ours in the caller's own (root) namespace, known by mark or form of name: made by libvirt, adopted by nobody."""
     names = [name for _, name in socket.if_nameindex()]
@@ -137,8 +150,11 @@ def _netlink(namespace: str | None, deed: Callable[[Any], T]) -> T:
 
 @contextmanager
 def _explained(what: str) -> Iterator[None]:
+    # First what _netlink imports: pyroute2's modules import each other, and two threads must not enter them from two sides.
+    import pyroute2.iproute.linux
     from pyroute2.netlink.exceptions import NetlinkError
 
+    assert pyroute2.iproute.linux
     try:
         yield
     except NetlinkError as error:
@@ -150,10 +166,18 @@ def _explained(what: str) -> Iterator[None]:
 
 def _links(ip: Any) -> list[Link]:
     addresses = {message["index"]: _interface(message) for message in ip.get_addr(family=socket.AF_INET)}
-    return [_link(message, addresses) for message in ip.get_links()]
+    six = [(message["index"], _interface6(message)) for message in ip.get_addr(family=socket.AF_INET6)]
+    addresses6 = {index: address for index, address in six if not address.is_link_local}
+    routers = frozenset(index for index, address in six if address == ROUTER6)
+    return [_link(message, addresses, addresses6, routers) for message in ip.get_links()]
 
 
-def _link(message: Any, addresses: Mapping[int, IPv4Interface]) -> Link:
+def _link(
+    message: Any,
+    addresses: Mapping[int, IPv4Interface],
+    addresses6: Mapping[int, IPv6Interface],
+    routers: frozenset[int],
+) -> Link:
     info = message.get_attr("IFLA_LINKINFO")
     return Link(
         index=message["index"],
@@ -161,13 +185,19 @@ def _link(message: Any, addresses: Mapping[int, IPv4Interface]) -> Link:
         kind=(info.get_attr("IFLA_INFO_KIND") if info else "") or "",
         mtu=message.get_attr("IFLA_MTU") or 0,
         alias=message.get_attr("IFLA_IFALIAS") or "",
-        master=message.get_attr("IFLA_MASTER") or 0,
+        master=(message.get_attr("IFLA_MASTER") or 0) if message["flags"] & IFF_UP else 0,
         address=addresses.get(message["index"]),
+        address6=addresses6.get(message["index"]),
+        routes6=message["index"] in routers,
     )
 
 
 def _interface(message: Any) -> IPv4Interface:
     return IPv4Interface(f"{message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}")
+
+
+def _interface6(message: Any) -> IPv6Interface:
+    return IPv6Interface(f"{message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}")
 
 
 def _indices(ip: Any, devices: Iterable[str]) -> dict[str, int]:
@@ -193,6 +223,7 @@ def _ensure_bridge(ip: Any, lab: str, network: Network) -> None:
     ip.link("set", index=index, mtu=network.mtu, ifalias=mark(lab, network.name), state="up")
     _add_altname(ip, index, network.name)
     _set_address(ip, index, IPv4Interface(f"{network.gateway}/{network.subnet.prefixlen}"))
+    _set_address6(ip, index, network)
 
 
 def _set_address(ip: Any, index: int, wanted: IPv4Interface) -> None:
@@ -201,6 +232,19 @@ def _set_address(ip: Any, index: int, wanted: IPv4Interface) -> None:
         ip.addr("del", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
     if wanted not in present:
         ip.addr("add", index=index, address=str(wanted.ip), prefixlen=wanted.network.prefixlen)
+
+
+def _set_address6(ip: Any, index: int, network: Network) -> None:
+    """By way of the switch: whatever IPv6 addresses the bridge had go with it."""
+    sysctls.write(sysctls.ipv6_off(network.bridge))
+    if network.gateway6 and network.subnet6:
+        sysctls.write(sysctls.ipv6_on(network.bridge))
+        # Even where no duplicate is looked for, an address is not usable until the kernel came round to that, but for this flag.
+        prefix = network.subnet6.prefixlen
+        ip.addr("add", index=index, address=str(network.gateway6), prefixlen=prefix, flags=IFA_F_NODAD)
+        if network.routed:
+            local = ROUTER6.network.prefixlen
+            ip.addr("add", index=index, address=str(ROUTER6.ip), prefixlen=local, flags=IFA_F_NODAD)
 
 
 def _add_altname(ip: Any, index: int, name: str) -> None:
@@ -218,6 +262,14 @@ def _add_altname(ip: Any, index: int, name: str) -> None:
 def _delete(ip: Any, devices: Iterable[str]) -> None:
     for index in _indices(ip, devices).values():
         ip.link("del", index=index)
+
+
+def _set_port(ip: Any, device: str, *, up: bool) -> bool:
+    found = ip.link("get", ifname=device)[0]
+    if bool(found["flags"] & IFF_UP) == up:
+        return False
+    ip.link("set", index=found["index"], state="up" if up else "down")
+    return True
 
 
 def _move(ip: Any, ports: Sequence[Port], indices: Mapping[str, int], namespace: str) -> None:

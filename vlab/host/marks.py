@@ -6,7 +6,11 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, IPv6Interface
+
+ROUTER6 = IPv6Interface("fe80::1/64")
+"""On bridges between which the namespace forwards IPv6: of its own packets it may ask for a neighbour from their source, but of others'
+from a link-local address alone (net/ipv6/ndisc.c: ndisc_solicit, ndisc_send_ns). Guests make theirs of their MACs."""
 
 WORD = "vlab"
 DEVICE = re.compile(r"[bv][0-9a-f]{10}")
@@ -15,13 +19,16 @@ DEVICE = re.compile(r"[bv][0-9a-f]{10}")
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """``device`` is the link's name, ``network`` the lab's network, ``mark`` the lab's name. ``address`` is the namespace's own."""
+    """``device`` is the link's name, ``network`` the lab's network, ``mark`` the lab's name. ``address`` and
+    ``address6`` are the namespace's own; ``routes6`` says that it has ``ROUTER6`` too."""
 
     device: str
     network: str
     mtu: int
     mark: str
     address: IPv4Interface | None = None
+    address6: IPv6Interface | None = None
+    routes6: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +52,8 @@ class Links:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link as the kernel has it. ``kind`` is «bridge», «veth», «tun» …; ``master`` the index of the bridge it is on, 0 for none."""
+    """A link as the kernel has it. ``kind`` is «bridge», «veth», «tun» …; ``master`` the index of the bridge that it is
+    on and carries frames to: 0 for none, and for a link that is down."""
 
     index: int
     device: str
@@ -54,6 +62,8 @@ class Link:
     alias: str
     master: int
     address: IPv4Interface | None = None
+    address6: IPv6Interface | None = None
+    routes6: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +101,11 @@ def ours(links: Sequence[Link]) -> Links:
     """The links that carry a mark."""
     names: Mapping[int, str] = {link.index: link.device for link in links}
     marked = [(link, owner) for link in links if (owner := parse_mark(link.alias))]
-    bridges = [Bridge(k.device, name, k.mtu, lab, k.address) for k, (lab, name) in marked if k.kind == "bridge"]
+    bridges = [
+        Bridge(k.device, name, k.mtu, lab, k.address, k.address6, k.routes6)
+        for k, (lab, name) in marked
+        if k.kind == "bridge"
+    ]
     ports = [
         Port(k.device, name, names.get(k.master, ""), k.mtu, lab) for k, (lab, name) in marked if k.kind != "bridge"
     ]

@@ -1,6 +1,7 @@
-"""The few Linux system calls that Python 3.11 does not have, with errors as ``OSError``. All act on the calling thread alone.
+"""The few Linux system calls that Python 3.11 does not have, with errors as ``OSError``.
 
-``namespace.py`` and ``mounts.py`` call them in threads of their own; nothing else should.
+All but ``pidfd_getfd`` act on the calling thread alone: ``namespace.py`` and ``mounts.py`` call them in threads of their own; nothing else
+should.
 """
 
 from __future__ import annotations
@@ -34,6 +35,17 @@ def mount(source: str, target: str, filesystem: str | None, flags: int, options:
 
 def umount(target: str, flags: int = 0) -> None:
     _checked(_libc().umount2(os.fsencode(target), flags), target)
+
+
+def pidfd_getfd(process: int, descriptor: int) -> int:
+    """A descriptor of ours, closed on exec, for what ``descriptor`` is in the process behind a pidfd."""
+    copy = int(_libc().syscall(_PIDFD_GETFD, process, descriptor, 0))
+    _checked(copy < 0, "pidfd_getfd")
+    return copy
+
+
+_PIDFD_GETFD = 438
+"""include/uapi/asm-generic/unistd.h, and all architectures' own; glibc has no name for it before 2.36."""
 
 
 @functools.cache

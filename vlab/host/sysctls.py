@@ -4,15 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 ROOT = Path("/proc/sys/net")
 FORWARDING = "ipv4/ip_forward"
+FORWARDING6 = "ipv6/conf/all/forwarding"
 
 # The namespace has an address on every bridge. It must answer ARP for each on its own bridge only and never route, redirect
-# or filter by path, or it would take part in the traffic that the lab is about. IPv6 off: no router solicitations and no
-# neighbour discovery of the host in captures (frames of guests cross a bridge whatever the host's own IPv6 does).
+# or filter by path, or it would take part in the traffic that the lab is about. IPv6 off but on bridges of networks that have
+# it: no router solicitations and no neighbour discovery of the host in captures (frames of guests cross a bridge whatever the
+# host's own IPv6 does).
 QUIET: Mapping[str, str] = {
     FORWARDING: "0",
     **{
@@ -40,6 +42,17 @@ QUIET: Mapping[str, str] = {
 }
 
 
+def ipv6_off(device: str) -> dict[str, str]:
+    """No IPv6 on a bridge; what IPv6 addresses it had are gone. Where it is switched on later it stays as quiet as it can be: no
+    link-local address, hence no questions by itself, and no duplicate address detection."""
+    folder = f"ipv6/conf/{device}"
+    return {f"{folder}/disable_ipv6": "1", f"{folder}/addr_gen_mode": "1", f"{folder}/accept_dad": "0"}
+
+
+def ipv6_on(device: str) -> dict[str, str]:
+    return {f"ipv6/conf/{device}/accept_ra": "0", f"ipv6/conf/{device}/disable_ipv6": "0"}
+
+
 def write(settings: Mapping[str, str]) -> None:
     """Write settings (path under /proc/sys/net → value) in the calling thread's network namespace.
 
@@ -49,3 +62,8 @@ def write(settings: Mapping[str, str]) -> None:
         target = ROOT / key
         if target.exists():
             target.write_text(value)
+
+
+def read(keys: Iterable[str]) -> dict[str, str]:
+    """Those of ``keys`` (path under /proc/sys/net) that this kernel has, in the calling thread's network namespace."""
+    return {key: (ROOT / key).read_text().strip() for key in keys if (ROOT / key).exists()}

@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlab.errors import ConflictError, GuestError, HostError, HypervisorError
 from vlab.guests.agent import AgentRefused
-from vlab.hypervisors import cgroups
-from vlab.hypervisors.mark import NAMESPACE, PREFIX, Domain, Mark
+from vlab.hypervisors import marktext, processes, saveimage
+from vlab.hypervisors.mark import NAMESPACE, PREFIX, Domain, Mark, Unreadable
+from vlab.hypervisors.saveimage import SaveImage
+from vlab.topology.lab import domain_name
 
 if TYPE_CHECKING:
     import libvirt
 
-URIS = ("qemu:///system", "lxc:///system")
+URIS = processes.URIS
 HINT = "run ./bootstrap, which installs libvirt and makes sure that it answers"
 
 
@@ -56,6 +56,12 @@ class Hypervisors:
         if silent:
             raise HostError(f"{what}: a libvirt driver does not answer", details=silent, hint=HINT)
 
+    def versions(self, uri: str) -> str:
+        """libvirt's version and its hypervisor's, as libvirt numbers them. Raises ``HostError`` when it does not answer."""
+        connection = self._connection(uri)
+        with _translated("libvirt does not tell its version"):
+            return f"libvirt {connection.getLibVersion()}, {connection.getType()} {connection.getVersion()}"
+
     # what runs
 
     def domains(self, lab: str | None = None) -> list[Domain]:
@@ -63,8 +69,22 @@ class Hypervisors:
 
         A driver that does not answer has none, as it may not be installed; ``HostError`` when neither does.
         ``ConflictError`` for a mark that another version of vlab wrote."""
+        found, unreadable = self.survey(lab)
+        for domain in unreadable:
+            raise domain.error()
+        return found
+
+    def survey(self, lab: str | None = None) -> tuple[list[Domain], list[Unreadable]]:
+        """As ``domains``, with those beside them whose mark another version of vlab wrote."""
         found = [domain for handle, uri in self._handles() if (domain := _ours(handle, uri, lab))]
-        return sorted(found, key=lambda domain: domain.name)
+        found.sort(key=lambda domain: domain.name)
+        return [it for it in found if isinstance(it, Domain)], [it for it in found if isinstance(it, Unreadable)]
+
+    def labs(self) -> set[str]:
+        """The labs of all domains with a mark, whichever version of vlab wrote it."""
+        with _translated("libvirt cannot describe a domain"):
+            texts = [_mark_text(handle) for handle, _ in self._handles()]
+        return {marktext.lab_of(text) for text in texts if text}
 
     def unmarked(self, names: Collection[str]) -> list[str]:
         """Those of ``names`` that are taken by domains without our mark."""
@@ -92,15 +112,62 @@ class Hypervisors:
 
     # deeds
 
-    def start(self, uri: str, xml: str) -> Domain:
-        """Start a transient domain from XML that holds a mark. Raises ``ConflictError`` when its name or UUID is taken."""
+    def start(self, uri: str, xml: str, *, brief: bool = False) -> Domain:
+        """Start a transient domain from XML that holds a mark. Raises ``ConflictError`` when its name or UUID is taken.
+
+        A ``brief`` one is destroyed by libvirt when this thread ends, whatever ends it."""
+        import libvirt
+
+        flags = libvirt.VIR_DOMAIN_START_AUTODESTROY if brief else 0
+        return self._bring_up(uri, xml, "start", lambda connection: connection.createXML(xml, flags))
+
+    def restore(self, uri: str, xml: str, image: SaveImage) -> Domain:
+        """Start a transient domain from XML that holds a mark, with the memory and devices of ``image``, running. Raises as ``start``."""
+
+        def restored(connection: libvirt.virConnect) -> libvirt.virDomain:
+            with saveimage.stream(image, xml) as path:
+                connection.restore(path)
+            return connection.lookupByName(_name_and_uuid(xml)[0])
+
+        return self._bring_up(uri, xml, "restore", restored)
+
+    def suspend(self, domain: Domain) -> None:
+        """Stop the guest's processors; its image files are as the guest left them then."""
+        with _translated(f"libvirt cannot pause {domain.name}"):
+            self._handle(domain).suspend()
+
+    def resume(self, domain: Domain) -> None:
+        """Let a paused guest go on; fine when it is not paused."""
+        with contextlib.suppress(_Gone), _translated(f"libvirt cannot resume {domain.name}"):
+            self._handle(domain).resume()
+
+    def capture(self, domain: Domain, path: Path, disk: str) -> None:
+        """Write a paused guest's memory and devices, without its ``disk``, to ``path``; it stays as it is."""
+        import libvirt
+
+        from vlab.hypervisors import xml
+
+        with _translated(f"libvirt cannot save the memory of {domain.name}"):
+            self._handle(domain).snapshotCreateXML(
+                xml.text(xml.memory_snapshot(path, disk)), libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA
+            )
+
+    def save(self, domain: Domain, path: Path) -> None:
+        """Stop the guest and write its memory and devices to ``path``."""
+        with _translated(f"libvirt cannot save {domain.name}"):
+            self._handle(domain).save(str(path))
+
+    def _bring_up(
+        self, uri: str, xml: str, verb: str, deed: Callable[[libvirt.virConnect], libvirt.virDomain]
+    ) -> Domain:
         connection = self._connection(uri)
         name, uuid = _name_and_uuid(xml)
         _refuse_taken(connection, name, uuid)
-        with _translated(f"libvirt cannot start {name}"):
-            handle = connection.createXML(xml, 0)
+        with _translated(f"libvirt cannot {verb} {name}"):
+            handle = deed(connection)
         try:
             domain = _ours(handle, uri, None)
+            assert not isinstance(domain, Unreadable), "we wrote its mark"
         except BaseException:
             handle.destroy()  # nobody would know of it
             raise
@@ -110,15 +177,12 @@ class Hypervisors:
             )
         return domain
 
-    def destroy(self, domain: Domain) -> None:
+    def destroy(self, domain: Domain | Unreadable) -> None:
         """Take the guest's power away; fine when it is gone already."""
         with contextlib.suppress(_Gone), _translated(f"libvirt cannot stop {domain.name}"):
             handle = self._handle(domain)
-            group = _kill_container(handle.ID()) if domain.uri.startswith("lxc") else ""
-            try:
+            with processes.killed(domain.name, domain.uri, handle.ID()):
                 handle.destroy()
-            finally:
-                cgroups.remove(group)
 
     def mark(self, domain: Domain, mark: Mark) -> None:
         """Replace the mark of a running domain."""
@@ -126,7 +190,11 @@ class Hypervisors:
 
         with _translated(f"libvirt cannot mark {domain.name}"):
             self._handle(domain).setMetadata(
-                libvirt.VIR_DOMAIN_METADATA_ELEMENT, _mark_xml(mark), PREFIX, NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE
+                libvirt.VIR_DOMAIN_METADATA_ELEMENT,
+                marktext.written(mark),
+                PREFIX,
+                NAMESPACE,
+                libvirt.VIR_DOMAIN_AFFECT_LIVE,
             )
 
     def agent(self, domain: Domain, command: Mapping[str, object], timeout: float) -> Any:
@@ -141,6 +209,11 @@ class Hypervisors:
             answer = libvirt_qemu.qemuAgentCommand(handle, json.dumps(command), max(1, round(timeout)), 0)
         return json.loads(answer)["return"]
 
+    def definition(self, domain: Domain) -> str:
+        """The domain's XML as libvirt has it."""
+        with _translated(f"libvirt cannot describe {domain.name}"):
+            return str(self._handle(domain).XMLDesc(0))
+
     def statistics(self, domain: Domain) -> Statistics:
         """What the guest has used. Raises ``HypervisorError`` when it does not run."""
         with _translated(f"libvirt cannot measure {domain.name}"):
@@ -151,7 +224,7 @@ class Hypervisors:
 
     # connections
 
-    def _handle(self, domain: Domain) -> libvirt.virDomain:
+    def _handle(self, domain: Domain | Unreadable) -> libvirt.virDomain:
         return self._connection(domain.uri).lookupByName(domain.name)
 
     def _connection(self, uri: str) -> libvirt.virConnect:
@@ -175,17 +248,24 @@ def _open(uri: str) -> libvirt.virConnect:
         raise HostError(f"libvirt does not answer on {uri}", details=[_words(error)], hint=HINT) from error
 
 
-def _ours(handle: libvirt.virDomain, uri: str, lab: str | None) -> Domain | None:
+def _ours(handle: libvirt.virDomain, uri: str, lab: str | None) -> Domain | Unreadable | None:
     """The domain as data; None without our mark, of another lab, or gone meanwhile."""
     import libvirt
 
+    name = handle.name()
+    if lab is not None and not name.startswith(domain_name(lab, "")):
+        return None  # without a question: thirty labs have hundreds of domains
     try:
         text = _mark_text(handle)
         if text is None:
             return None
-        name = handle.name()
-        mark = _read(name, text, lab)
-        return None if mark is None else Domain(name, uri, _STATES[handle.state()[0]], _pid(handle, uri), mark)
+        if lab is not None and marktext.lab_of(text) != lab:
+            return None
+        state = _STATES[handle.state()[0]]
+        mark = marktext.read(text)
+        if isinstance(mark, Mark):
+            return Domain(name, uri, state, processes.guest(name, uri, handle.ID()), mark)
+        return Unreadable(name, uri, state, marktext.lab_of(text), marktext.image_of(text), mark)
     except libvirt.libvirtError as error:
         if error.get_error_code() in _gone_codes():
             return None
@@ -203,64 +283,8 @@ def _mark_text(handle: libvirt.virDomain) -> str | None:
         raise
 
 
-def _read(name: str, text: str, lab: str | None) -> Mark | None:
-    from lxml import etree
-
-    from vlab.hypervisors.xml import read_mark
-
-    element = etree.fromstring(text)
-    if lab is not None and element.get("lab") != lab:
-        return None
-    try:
-        return read_mark(element)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ConflictError(
-            f"domain {name} carries a mark that this version of vlab cannot read",
-            details=[str(error)],
-            hint="remove it with the vlab that made it, or with virsh destroy",
-        ) from error
-
-
-def _mark_xml(mark: Mark) -> str:
-    """The mark without its XML namespace: libvirt declares that itself, and refuses a text that does."""
-    from lxml import etree
-
-    from vlab.hypervisors.xml import mark_element, text
-
-    element = mark_element(mark)
-    for part in element.iter("*"):
-        part.tag = etree.QName(part).localname
-    etree.cleanup_namespaces(element)
-    return text(element)
-
-
 _STATES = ("nostate", "running", "blocked", "paused", "shutdown", "shutoff", "crashed", "pmsuspended")
 """libvirt's words, by its numbers."""
-
-
-def _pid(handle: libvirt.virDomain, uri: str) -> int:
-    """The init of a container, which is the only child of the controller that libvirt takes as its id; QEMU's own pid."""
-    try:
-        if uri.startswith("lxc"):
-            return _init_of(handle.ID())
-        return int(Path(f"/run/libvirt/qemu/{handle.name()}.pid").read_text())
-    except (OSError, ValueError):
-        return 0
-
-
-def _init_of(controller: int) -> int:
-    children = Path(f"/proc/{controller}/task/{controller}/children").read_text().split() if controller > 0 else []
-    return int(children[0]) if children else 0
-
-
-def _kill_container(controller: int) -> str:
-    """Kill a container's init, and return its control group. libvirt would ask init with SIGTERM for 1.8 s, which the init of a
-    PID namespace never hears."""
-    group = cgroups.of_container(controller)
-    with contextlib.suppress(OSError):
-        if pid := _init_of(controller):
-            os.kill(pid, signal.SIGKILL)
-    return group
 
 
 def _name_and_uuid(xml: str) -> tuple[str, str]:

@@ -39,6 +39,9 @@ class VirtKind:
     seeded: ClassVar[bool] = False
     """Whether a clone's seed files reach the guest before it boots."""
 
+    restorable: ClassVar[bool] = False
+    """Whether a guest can be restored from the saved memory of another."""
+
     def __init_subclass__(cls) -> None:
         if cls.name:
             _KINDS[cls.name] = cls()
@@ -57,6 +60,18 @@ class VirtKind:
 
     def channel(self, domain: Domain, hypervisors: Hypervisors) -> Channel:
         """The way into the running ``domain``."""
+        raise NotImplementedError
+
+    def freeze(self, domain: Domain, hypervisors: Hypervisors) -> None:
+        """Stop everything in the guest, for ``capture``."""
+        raise NotImplementedError
+
+    def thaw(self, domain: Domain, hypervisors: Hypervisors) -> None:
+        """Let a frozen guest go on; fine when it is not frozen, or gone."""
+        raise NotImplementedError
+
+    def capture(self, domain: Domain, hypervisors: Hypervisors, clone: Path, folder: Path) -> None:
+        """Write what the frozen guest is into the empty ``folder``; ``clone`` is the folder of its clone."""
         raise NotImplementedError
 
     def console(self, domain: Domain) -> Sequence[str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlab.errors import GuestError
 from vlab.hypervisors import cgroups, xml
 from vlab.hypervisors.kind import VirtKind
 from vlab.hypervisors.xml import E, Element
 from vlab.images.artifact import Clone
+from vlab.images.clone import save_tree
 from vlab.topology.lab import Lab, Nic, Node
 
 if TYPE_CHECKING:
@@ -53,6 +56,20 @@ class Container(VirtKind):
 
     def channel(self, domain: Domain, hypervisors: Hypervisors) -> Channel:  # noqa: ARG002 - needs no libvirt
         return self._namespaces(domain)
+
+    def freeze(self, domain: Domain, hypervisors: Hypervisors) -> None:  # noqa: ARG002 - needs no libvirt
+        self._signal(domain, "STOP")
+
+    def thaw(self, domain: Domain, hypervisors: Hypervisors) -> None:  # noqa: ARG002 - needs no libvirt
+        with contextlib.suppress(GuestError):
+            self._signal(domain, "CONT")
+
+    def _signal(self, domain: Domain, name: str) -> None:
+        """To every process in the container but its init, which does nothing by itself."""
+        self._namespaces(domain).run(["/bin/sh", "-c", f"kill -s {name} -- -1"])
+
+    def capture(self, domain: Domain, hypervisors: Hypervisors, clone: Path, folder: Path) -> None:  # noqa: ARG002 - files only
+        save_tree(clone, folder)
 
     def console(self, domain: Domain) -> list[str]:
         """A root shell: a container's console would ask for a password that nobody has."""

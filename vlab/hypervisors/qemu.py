@@ -14,6 +14,8 @@ from vlab.hypervisors import xml
 from vlab.hypervisors.kind import VirtKind
 from vlab.hypervisors.xml import E, Element
 from vlab.images.artifact import Clone
+from vlab.images.clone import save_disk
+from vlab.images.snapshots import MEMORY
 from vlab.topology.lab import Lab, Nic, Node
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class Qemu(VirtKind):
 
     uri = "qemu:///system"
     queue = "vm"
+    restorable = True
     disk_bus: ClassVar[tuple[str, str]]
     nic_model: ClassVar[str]
 
@@ -88,6 +91,16 @@ class Qemu(VirtKind):
         from vlab.guests.agent import AgentChannel
 
         return AgentChannel(domain.mark.node.name, partial(hypervisors.agent, domain))
+
+    def freeze(self, domain: Domain, hypervisors: Hypervisors) -> None:
+        hypervisors.suspend(domain)
+
+    def thaw(self, domain: Domain, hypervisors: Hypervisors) -> None:
+        hypervisors.resume(domain)
+
+    def capture(self, domain: Domain, hypervisors: Hypervisors, clone: Path, folder: Path) -> None:
+        hypervisors.capture(domain, folder / MEMORY, self.disk_bus[0])
+        save_disk(clone, folder)
 
     def console(self, domain: Domain) -> list[str]:
         return ["virsh", "--quiet", "-c", self.uri, "console", "--force", domain.name]

@@ -96,6 +96,11 @@ def cputune(node: Node, cores: float | None, *, scope: str) -> list[Element]:
     return [E.cputune(*parts)] if parts else []
 
 
+def memory_snapshot(path: Path, disk: str) -> Element:
+    """libvirt's snapshot of memory alone; whoever asks copies the ``disk``."""
+    return E.domainsnapshot(E.memory(snapshot="external", file=str(path)), E.disks(E.disk(name=disk, snapshot="no")))
+
+
 def lifecycle(*, reboot: str) -> list[Element]:
     """A guest that stops is gone: domains are transient, and what is missing is made again by the next ``up``."""
     return [E.on_poweroff("destroy"), E.on_reboot(reboot), E.on_crash("destroy")]

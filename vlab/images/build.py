@@ -1,6 +1,7 @@
 """Recipes into artefacts: what is missing is built, in order, under the store's lock; what is there is returned.
 
-Idempotent. Progress goes to the sink as events of subject «image/NAME» with fractions from apt's own lines.
+Idempotent. Progress goes to the sink as events of the step's own subject, «build-image/NAME:FORM», with fractions from apt's own
+lines; who called says when it starts and ends.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from vlab.errors import UsageError, VlabError
+from vlab.errors import UsageError
 from vlab.events import Event, Sink, silent
 from vlab.images import apt, disk, kernel, rootfs
 from vlab.images.artifact import Artifact, Form
@@ -46,19 +47,13 @@ def forms(name: str) -> tuple[Form, ...]:
 
 
 def _build(recipe: Recipe, form: Form, store: Store, sink: Sink) -> Artifact:
-    subject = f"image/{recipe.name}"
+    subject = f"build-image/{recipe.name}:{form}"
     with store.lock(sink, subject):
-        sink(Event(subject, "started", f"building {form}"))
-        try:
-            job = _Job(store, apt.read_host(), sink, subject)
-            job.layers(recipe)
-            spec = FORMS[form]
-            if spec.flavour:
-                job.disk(recipe, spec, spec.flavour)
-        except VlabError as error:
-            sink(Event(subject, "failed", error.what))
-            raise
-        sink(Event(subject, "done", form, 1.0))
+        job = _Job(store, apt.read_host(), sink, subject)
+        job.layers(recipe)
+        spec = FORMS[form]
+        if spec.flavour:
+            job.disk(recipe, spec, spec.flavour)
     found = store.find(recipe, form)
     assert found is not None
     return found

@@ -15,6 +15,7 @@ from typing import Protocol
 from vlab.guests.settings import File
 from vlab.images.artifact import Artifact, Clone
 from vlab.images.seed import archive, into_tree
+from vlab.images.snapshots import DISK, TREE
 from vlab.run import run
 
 _QCOW2 = b"QFI\xfb"
@@ -32,7 +33,7 @@ def planned(artifact: Artifact, folder: Path) -> Clone:
     """The clone that ``make`` will leave in ``folder``. Pure."""
     if artifact.disk is None:
         return Clone(artifact, root=folder / "root")
-    return Clone(artifact, disk=folder / "disk.qcow2", initrd=folder / "initrd" if artifact.initrd else None)
+    return Clone(artifact, disk=folder / DISK, initrd=folder / "initrd" if artifact.initrd else None)
 
 
 def make(artifact: Artifact, folder: Path, mounts: Mounts, seed: Sequence[File] = ()) -> Clone:
@@ -42,20 +43,60 @@ def make(artifact: Artifact, folder: Path, mounts: Mounts, seed: Sequence[File] 
     loader goes without. ``folder`` is the node's own. Its content is kept from run to run until ``remove``; a disk of
     another artefact is replaced.
     """
-    # libvirt's QEMU user must reach the disk.
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o755)
+    _make_folder(folder)
     clone = planned(artifact, folder)
     if clone.disk is not None:
         assert artifact.disk is not None
         _overlay_disk(artifact.disk, clone.disk)
     else:
         _overlay_root(artifact, folder, mounts, seed)
-    if clone.initrd is not None:
-        assert artifact.initrd is not None
-        clone.initrd.touch(mode=0o600)  # it holds the guest's host key
-        clone.initrd.write_bytes(artifact.initrd.read_bytes() + archive(seed))
+    _write_initrd(clone, seed)
     return clone
+
+
+def save_disk(folder: Path, into: Path) -> None:
+    """Copy the disk of a clone whose guest is paused. What it lies over is not copied."""
+    _copy(folder / DISK, into / DISK)
+
+
+def save_tree(folder: Path, into: Path) -> None:
+    """Copy what a container has changed of its root: its overlay's upper tree, with the marks of what it has deleted."""
+    run(["tar", "-C", str(folder / "upper"), *_WHOLE, "-cf", str(into / TREE), "."])
+
+
+def revive(artifact: Artifact, saved: Path, folder: Path, mounts: Mounts) -> Clone:
+    """Make the clone in ``folder`` that ``save_disk`` or ``save_tree`` copied into ``saved``."""
+    _make_folder(folder)
+    clone = planned(artifact, folder)
+    if clone.disk is not None:
+        _copy(saved / DISK, clone.disk)
+    else:
+        (folder / "upper").mkdir(mode=0o755, exist_ok=True)
+        run(["tar", "-C", str(folder / "upper"), *_WHOLE, "-xpf", str(saved / TREE)])
+        _overlay_root(artifact, folder, mounts, ())
+    _write_initrd(clone, ())
+    return clone
+
+
+_WHOLE = ("--xattrs", "--xattrs-include=*", "--numeric-owner", "--sparse")
+"""overlayfs keeps «this folder hides the one below» in an extended attribute."""
+
+
+def _copy(source: Path, target: Path) -> None:
+    run(["cp", "--reflink=auto", "--sparse=always", str(source), str(target)])
+
+
+def _make_folder(folder: Path) -> None:
+    # libvirt's QEMU user must reach the disk.
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
+
+
+def _write_initrd(clone: Clone, seed: Sequence[File]) -> None:
+    if clone.initrd is not None:
+        assert clone.boot.initrd is not None
+        clone.initrd.touch(mode=0o600)  # it holds the guest's host key
+        clone.initrd.write_bytes(clone.boot.initrd.read_bytes() + archive(seed))
 
 
 def remove(folder: Path, mounts: Mounts) -> None:

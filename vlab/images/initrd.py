@@ -33,7 +33,7 @@ until [ -b "$root" ]; do
     sleep 0.05
 done
 mount -t ext4 -o rw,noatime "$root" /root || { echo "vlab: cannot mount $root"; exec sh; }
-[ ! -d /seed ] || cp -a /seed/. /root/
+[ ! -d /seed ] || [ -e /root/etc/vlab/settings.json ] || cp -a /seed/. /root/
 mount --move /dev /root/dev
 mount --move /proc /root/proc
 mount --move /sys /root/sys

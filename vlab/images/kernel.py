@@ -34,13 +34,14 @@ class Flavour:
     direct: bool
 
 
-_VIRTIO = ("virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "virtio_net", "virtio_balloon")
+# vmgenid hears that a guest was restored, and reseeds the random generator at once: two clones must not draw the same numbers.
+_VIRTIO = ("virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "virtio_net", "virtio_balloon", "vmgenid")
 CLOUD = Flavour(
     "cloud", (("debian", "linux-image-cloud-amd64"), ("ubuntu", "linux-image-virtual")), _VIRTIO, direct=True
 )
 GENERIC = Flavour(
     "generic", (("debian", "linux-image-amd64"), ("ubuntu", "linux-image-generic")),
-    ("crc32c_generic", "ext4", "ahci", "ata_piix", "sd_mod", "e1000", "virtio_pci", "virtio_console", "virtio_rng"),
+    ("crc32c_generic", "ext4", "ahci", "ata_piix", "sd_mod", "e1000", "virtio_pci", "virtio_console", "virtio_rng", "vmgenid"),
     direct=False,
 )  # fmt: skip
 
@@ -52,6 +53,7 @@ KEEP = tuple(
         r"kernel/drivers/net/(bonding/|dummy|failover|ifb|ipvlan/|macvlan|macvtap|net_failover|tap|tun|veth|virtio_net|vrf|vxlan/|geneve|gtp)",
         r"kernel/drivers/net/ethernet/intel/e1000/",
         r"kernel/drivers/(virtio|vhost)/",
+        r"kernel/drivers/virt/vmgenid",
         r"kernel/drivers/block/(virtio_blk|loop|zram)",
         r"kernel/drivers/char/(virtio_console|hw_random/virtio)",
         r"kernel/drivers/ata/(ahci|libahci|ata_piix|ata_generic)\.",

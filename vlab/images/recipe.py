@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,7 +23,7 @@ LANGUAGE_VERSION = 1
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.(service|socket|target|timer|mount|automount|path)")
-_PROBES = ("http", "mysql", "tcp")
+_PROBES = ("http", "mysql", "tcp", "udp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,10 @@ class ImageFile:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """``parent`` is None for the image that everything else is laid over. ``serves`` maps a TCP port to how it is talked to
-    («http», «mysql», «tcp»); ``ready`` are the units that must be active before the guest counts as ready. ``run`` is a POSIX
-    shell script executed inside the image, as root, after packages and files."""
+    """``parent`` is None for the image that everything else is laid over. ``serves`` maps a port to how it is talked to
+    («http», «mysql», «tcp», «udp»); ``ready`` are the units that must be active before the guest counts as ready, ``named`` those of them that
+    read the host name when they start. ``run`` is a POSIX shell script executed inside the image, as root, after packages and
+    files; ``warm`` one that is executed in a booted guest before its memory becomes a golden snapshot."""
 
     name: str
     title: str = ""
@@ -51,6 +53,8 @@ class Recipe:
     run: str = ""
     serves: tuple[tuple[int, str], ...] = ()
     ready: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+    warm: str = ""
 
     @property
     def chain(self) -> tuple[Recipe, ...]:
@@ -62,8 +66,9 @@ class Recipe:
         return next((probe for recipe in self.chain for known, probe in recipe.serves if known == port), "tcp")
 
 
-def catalogue(folder: Path = FOLDER) -> dict[str, Recipe]:
-    """Every recipe of ``folder`` by name, parents resolved. Raises ``UsageError`` naming the file and the key."""
+@cache
+def catalogue(folder: Path = FOLDER) -> Mapping[str, Recipe]:
+    """Every recipe of ``folder`` by name, parents resolved; read once. Raises ``UsageError`` naming the file and the key."""
     documents = {path.stem: _load(path) for path in sorted(folder.glob("*.yaml"))}
     found: dict[str, Recipe] = {}
     for name in documents:
@@ -126,11 +131,13 @@ def parse(name: str, document: Mapping[str, object], parent: Recipe | None, fold
         mask=_words(units.get("mask"), where, "units.mask", _UNIT),
         run=_text(document.get("run"), where, "run"),
         serves=_serves(document.get("serves"), where),
-        ready=_words(document.get("ready"), where, "ready", _UNIT),
+        ready=(ready := _words(document.get("ready"), where, "ready", _UNIT)),
+        named=_among(ready, _words(document.get("named"), where, "named", _UNIT), where),
+        warm=_text(document.get("warm"), where, "warm"),
     )
 
 
-_KEYS = {"vlab-image", "title", "parent", "packages", "files", "units", "run", "serves", "ready"}
+_KEYS = {"vlab-image", "title", "parent", "packages", "files", "units", "run", "serves", "ready", "named", "warm"}
 
 
 def _load(path: Path) -> Mapping[str, object]:
@@ -202,6 +209,13 @@ def _words(value: object, where: str, key: str, pattern: re.Pattern[str]) -> tup
         if not pattern.fullmatch(word):
             _refuse(where, f"{key}: '{word}' is not a valid name")
     return words
+
+
+def _among(ready: tuple[str, ...], named: tuple[str, ...], where: str) -> tuple[str, ...]:
+    for unit in named:
+        if unit not in ready:
+            _refuse(where, f"named: {unit} is not one of ready", "named are units of ready that read the host name")
+    return named
 
 
 def _mapping(value: object, where: str, key: str) -> Mapping[str, object]:

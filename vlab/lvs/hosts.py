@@ -25,7 +25,8 @@ def _lines(lab: Lab, networks: tuple[str, ...]) -> Iterator[str]:
         preferred = _preferred(node, networks)
         for nic in node.nics:
             plain = [node.name] if nic is preferred else []
-            yield _line(str(nic.address.ip), [*plain, f"{node.name}.{nic.network}"])
+            for address in nic.addresses:
+                yield _line(str(address.ip), [*plain, f"{node.name}.{nic.network}"])
     for vip, names in _services(lab).items():
         yield _line(vip, names)
 

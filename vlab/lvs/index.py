@@ -8,26 +8,46 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vlab.topology.lab import Lab, Node, RealServer, Service
+from vlab.topology.family import Address, is_six
+from vlab.topology.lab import Lab, Network, Node, Pair, RealServer, Service
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """One node's part in one service: ``node`` is a real server of it (or the director itself, then ``real_server`` is None)."""
+    """One node's part in one service: ``node`` is a real server of it, or its sorry server, which a mode treats alike (or the
+    director itself, then ``real_server`` is None). ``pair`` is the director's, where it is one; for a real server ``director`` is
+    then the first of its nodes.
+    ``routed`` are the networks between which the lab's own gateway forwards packets of the VIP's family."""
 
     service: Service
     node: Node
     director: Node
     real_server: RealServer | None = None
+    pair: Pair | None = None
+    routed: tuple[Network, ...] = ()
+
+    @property
+    def gateway(self) -> Address:
+        """The director's address for real servers on the inner network, of the VIP's family; it floats where the director is a pair."""
+        inner, vip = self.service.inner_network, self.service.vip
+        floating = self.pair.inner(inner, vip) if self.pair else None
+        return floating or self.director.address_like(vip, inner)
+
+    @property
+    def directed_by(self) -> str:
+        """Who forwards, in words."""
+        return f"the active one of {' and '.join(self.pair.nodes)}" if self.pair else self.director.name
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """``serving`` is by real server's node name, ``directing`` by director node name, both in the order of the file."""
+    """``serving`` is by real server's node name, ``directing`` by director node name, both in the order of the file; ``teams`` are the
+    node names of each director that has services, by its name."""
 
     nodes: Mapping[str, Node]
     serving: Mapping[str, tuple[Role, ...]]
     directing: Mapping[str, tuple[Role, ...]]
+    teams: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     texts: dict[tuple[str, ...], str] = field(default_factory=dict)
     """Texts that many nodes share (/etc/hosts), by what they depend on."""
 
@@ -48,23 +68,31 @@ def index(lab: Lab) -> Index:
 
 def device(node: Node, network: str) -> str:
     """The node's own name of its interface on ``network`` («eth1»). Raises ``KeyError``."""
-    return f"eth{node.nics.index(node.nic(network))}"
+    for number, nic in enumerate(node.nics):
+        if nic.network == network:
+            return f"eth{number}"
+    raise KeyError(network)
 
 
 def _make(lab: Lab) -> Index:
     nodes = {node.name: node for node in lab.nodes}
-    serving: dict[str, tuple[Role, ...]] = {}
-    directing: dict[str, tuple[Role, ...]] = {}
+    # ``Service.director`` is the YAML name («lvs»); its node is the first of that group («lvs1»). Either is accepted.
+    directors = {**{node.group: node for node in reversed(lab.nodes)}, **nodes}
+    routed = tuple(network for network in lab.networks if network.routed)
+    pairs = {pair.director: pair for pair in lab.pairs}
+    teams: dict[str, tuple[str, ...]] = {}
+    serving: dict[str, list[Role]] = {}
+    directing: dict[str, list[Role]] = {}
     for service in lab.services:
-        director = _director(lab, nodes, service)
-        directing[director.name] = (*directing.get(director.name, ()), Role(service, director, director))
-        for server in service.real_servers:
-            role = Role(service, nodes[server.node], director, server)
-            serving[server.node] = (*serving.get(server.node, ()), role)
-    return Index(nodes, serving, directing)
+        director, pair = directors[service.director], pairs.get(service.director)
+        ways = tuple(network for network in routed if network.gateway6 or not is_six(service.vip))
+        teams[service.director] = pair.nodes if pair else (director.name,)
+        for name in teams[service.director]:
+            directing.setdefault(name, []).append(Role(service, nodes[name], nodes[name], pair=pair, routed=ways))
+        for server in service.servers:
+            serving.setdefault(server.node, []).append(Role(service, nodes[server.node], director, server, pair, ways))
+    return Index(nodes, _frozen(serving), _frozen(directing), teams)
 
 
-def _director(lab: Lab, nodes: Mapping[str, Node], service: Service) -> Node:
-    # ``Service.director`` is the YAML name («lvs»); its node is «lvs1». Either is accepted.
-    named = nodes.get(service.director)
-    return named or next(node for node in lab.nodes if node.group == service.director)
+def _frozen(roles: Mapping[str, list[Role]]) -> dict[str, tuple[Role, ...]]:
+    return {name: tuple(found) for name, found in roles.items()}

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TypeVar
 
 from vlab.topology.finding import Finding, Path, meant, show
 from vlab.topology.members import gateway
 from vlab.topology.scope import Scope
+
+Family = TypeVar("Family", IPv4Network, IPv6Network)
 
 GATEWAY = "the lab's own address on the network, its gateway"
 
 
 def _overlapping_subnets(scope: Scope) -> Iterator[Finding]:
     """Sorted by first address, a subnet overlaps an earlier one exactly when it starts before that one's end."""
-    ordered = sorted(scope.topology.networks.items(), key=lambda item: (item[1].subnet, item[0]))
-    widest: tuple[str, IPv4Network] | None = None
-    for name, network in ordered:
-        if widest and network.subnet.overlaps(widest[1]):
-            message = f"{network.subnet} overlaps {widest[1]} of network {show(widest[0])}"
-            yield Finding(("networks", name, "subnet"), message, "give each network a subnet of its own")
-        if widest is None or network.subnet.broadcast_address > widest[1].broadcast_address:
-            widest = (name, network.subnet)
+    yield from overlaps("subnet", {name: network.subnet for name, network in scope.topology.networks.items()})
+
+
+def overlaps(key: str, subnets: Mapping[str, Family]) -> Iterator[Finding]:
+    """Findings at ``key`` of networks; all ``subnets``, by network, are of one family."""
+    ordered = sorted(subnets.items(), key=lambda item: (item[1], item[0]))
+    widest: tuple[str, Family] | None = None
+    for name, subnet in ordered:
+        if widest and int(subnet.network_address) <= int(widest[1].broadcast_address):
+            message = f"{subnet} overlaps {widest[1]} of network {show(widest[0])}"
+            yield Finding(("networks", name, key), message, "give each network a subnet of its own")
+        if widest is None or int(subnet.broadcast_address) > int(widest[1].broadcast_address):
+            widest = (name, subnet)
 
 
 def _gateways(scope: Scope) -> Iterator[Finding]:
@@ -38,6 +46,8 @@ def _room(scope: Scope) -> Iterator[Finding]:
             needed[name] = needed.get(name, 0) + 1
     for name, network in scope.topology.networks.items():
         vips = len({place.service.vip for place in scope.services if place.service.vip in network.subnet})
+        vips += sum(name in it.inner_vip for it in scope.topology.directors.values())
+        vips += sum(it.network == name for it in scope.pairs.derived())
         wanted, usable = needed.get(name, 0) + vips + 1, network.subnet.num_addresses - 2
         if wanted > usable:
             message = f"{network.subnet} has {usable} addresses; nodes, VIPs and the gateway need {wanted}"
@@ -65,6 +75,7 @@ def _pinned(scope: Scope) -> Iterator[tuple[Path, tuple[str, ...], list[str]]]:
     for name, director in topology.directors.items():
         yield ("directors", name, "addresses"), director.networks, list(director.addresses)
         yield ("directors", name, "macs"), director.networks, list(director.macs)
+        yield ("directors", name, "inner_vip"), director.networks, list(director.inner_vip)
 
 
 def _addresses(scope: Scope) -> Iterator[Finding]:
@@ -82,12 +93,28 @@ def _addresses(scope: Scope) -> Iterator[Finding]:
             subject = "" if pin.node in pin.path else f"{pin.node} would get it, but "
             yield Finding(pin.path, f"{subject}{problem[0]}", problem[1])
         owners.setdefault(key, f"the pinned address of {show(pin.node)}")
+    yield from _inner_vips(scope, owners)
     yield from _vips(scope, owners)
+
+
+def _inner_vips(scope: Scope, owners: dict[tuple[str, int], str]) -> Iterator[Finding]:
+    """Floating addresses are usable and nobody else's; adds them to ``owners``."""
+    networks = scope.topology.networks
+    for name, director in scope.topology.directors.items():
+        for network, address in director.inner_vip.items():
+            if network not in networks:
+                continue
+            key = (network, int(address))
+            if problem := _unusable(int(address), networks[network].subnet) or _taken(int(address), owners.get(key)):
+                yield Finding(("directors", name, "inner_vip", network), *problem)
+            owners.setdefault(key, f"the inner_vip of director {show(name)}")
 
 
 def _vips(scope: Scope, owners: dict[tuple[str, int], str]) -> Iterator[Finding]:
     for place in scope.services:
         director, vip = scope.topology.directors[place.director], place.service.vip
+        if isinstance(vip, IPv6Address):
+            continue
         network = scope.directory.vip_network(director, vip)
         path = (*place.path, "vip")
         if network is None:

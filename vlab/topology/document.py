@@ -30,7 +30,7 @@ from vlab.topology.syntax import human
 LARGEST = 256 * 1024
 """Bytes of a file. The pure Python scanner reads 80-160 kB/s; a thousand groups written out one a line take 90 kB."""
 
-MOST_VALUES = 16_000
+MOST_VALUES = 12_000
 """Keys count too. A thousand groups written out have 15,000; these many take about half a second to read."""
 
 DEEPEST = 20

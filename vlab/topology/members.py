@@ -6,13 +6,15 @@ reports them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
+from vlab.topology import blocks6
+from vlab.topology.family import Address, is_six
 from vlab.topology.finding import Path
 from vlab.topology.mode_rules import Forwarding
-from vlab.topology.model import Director, Service, Topology
+from vlab.topology.model import Director, Group, Network, NodeOverride, Service, Topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """An address the author chose. ``address`` is a number, which may lie outside the subnet or beyond IPv4."""
+    """An address the author chose. ``address`` is a number, which may lie outside the subnet or beyond its family."""
 
     node: str
     network: str
@@ -67,26 +69,38 @@ def total(topology: Topology) -> int:
 
 
 def pins(topology: Topology) -> list[Pin]:
-    """Every pinned address; a node's own pin comes instead of its group's."""
+    """Every pinned IPv4 address; a node's own pin comes instead of its group's."""
+    return _pins(topology, "addresses", lambda owner: owner.addresses)
+
+
+def pins6(topology: Topology) -> list[Pin]:
+    """Every pinned IPv6 address, likewise."""
+    return _pins(topology, "addresses6", lambda owner: owner.addresses6)
+
+
+def _pins(
+    topology: Topology, key: str, pinned: Callable[[Group | NodeOverride | Director], Mapping[str, Address]]
+) -> list[Pin]:
     found: list[Pin] = []
     for name, group in topology.groups.items():
         own = [
-            Pin(node, network, int(address), ("groups", name, "nodes", node, "addresses", network))
+            Pin(node, network, int(address), ("groups", name, "nodes", node, key, network))
             for node, override in group.nodes.items()
-            for network, address in override.addresses.items()
+            for network, address in pinned(override).items()
         ]
         taken = {(pin.node, pin.network) for pin in own}
         found += own
         found += [
-            Pin(node, network, int(first) + index, ("groups", name, "addresses", network))
-            for network, first in group.addresses.items()
+            Pin(node, network, int(first) + index, ("groups", name, key, network))
+            for network, first in pinned(group).items()
             for index, node in enumerate(node_names(name, group.count))
             if (node, network) not in taken
         ]
     for name, director in topology.directors.items():
         found += [
-            Pin(f"{name}1", network, int(address), ("directors", name, "addresses", network))
-            for network, address in director.addresses.items()
+            Pin(node, network, int(first) + index, ("directors", name, key, network))
+            for network, first in pinned(director).items()
+            for index, node in enumerate(node_names(name, director.count))
         ]
     return found
 
@@ -103,6 +117,14 @@ def placed(topology: Topology) -> list[Placed]:
 def gateway(subnet: IPv4Network, pinned: IPv4Address | None) -> IPv4Address:
     """The lab's own address on a network: the pinned one, or the last that a host can have."""
     return pinned or subnet.broadcast_address - 1
+
+
+def gateway6(network: Network) -> IPv6Address | None:
+    """The lab's own IPv6 address on a network: the pinned one, or that with the digits of its IPv4 one; None without IPv6."""
+    if network.subnet6 is None:
+        return None
+    four = gateway(network.subnet, network.gateway)
+    return network.gateway6 or blocks6.twin(four, network.subnet, network.subnet6)
 
 
 class Directory:
@@ -124,6 +146,16 @@ class Directory:
                 found.setdefault(member.name, member)
         return list(found.values())
 
+    def sorry_server(self, service: Service) -> Member | None:
+        """The node that answers when the real servers cannot; None where none is named, or none of a group."""
+        member = self.by_name.get(service.sorry_server or "")
+        return member if member and member.owner in self.topology.groups else None
+
+    def backends(self, service: Service) -> list[Member]:
+        """Everyone whom the director may forward to: the real servers, then the sorry server."""
+        sorry = self.sorry_server(service)
+        return [*self.real_servers(service), *([sorry] if sorry else [])]
+
     def named(self, name: str) -> list[Member]:
         """The group members, or the one node, that ``name`` in ``real_servers`` means; a group's name wins."""
         if name in self.topology.groups:
@@ -131,10 +163,10 @@ class Directory:
         member = self.by_name.get(name)
         return [member] if member and member.owner in self.topology.groups else []
 
-    def vip_network(self, director: Director, vip: IPv4Address) -> str | None:
+    def vip_network(self, director: Director, vip: Address) -> str | None:
         """The director's network that ``vip`` lies in."""
         networks = self.topology.networks
-        return next((name for name in director.networks if name in networks and vip in networks[name].subnet), None)
+        return next((name for name in director.networks if name in networks and networks[name].holds(vip)), None)
 
     def clients(self, network: str, servers: Iterable[Member]) -> Iterator[Member]:
         """Nodes on ``network`` that are neither directors nor among ``servers``."""
@@ -147,12 +179,12 @@ class Directory:
         """What the mode's rules look at; None while a network, the VIP's place or the real
         servers are not known, or subnets overlap there."""
         director = self.topology.directors[place.director]
-        servers = self.real_servers(place.service)
+        servers = self.backends(place.service)
         vip_network = self.vip_network(director, place.service.vip)
         on = {network for server in servers for network in server.networks} | set(director.networks)
-        if vip_network is None or not servers or not on <= set(self.topology.networks):
+        if vip_network is None or not self.real_servers(place.service) or not on <= set(self.topology.networks):
             return None
-        if sum(place.service.vip in network.subnet for network in self.topology.networks.values()) > 1:
+        if sum(network.holds(place.service.vip) for network in self.topology.networks.values()) > 1:
             return None
         return Forwarding(
             service=place.service,
@@ -161,4 +193,14 @@ class Directory:
             vip_network=vip_network,
             servers={server.owner: server.networks for server in servers},
             mtus={name: network.mtu for name, network in self.topology.networks.items()},
+            routed=frozenset(
+                name
+                for name, network in self.topology.networks.items()
+                if network.routed and (network.subnet6 or not is_six(place.service.vip))
+            ),
+            lacking=frozenset(
+                name
+                for name, network in self.topology.networks.items()
+                if is_six(place.service.vip) and network.subnet6 is None
+            ),
         )

@@ -6,7 +6,8 @@ unknown keys.
 
 from __future__ import annotations
 
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -62,9 +63,18 @@ def model_at(at: Path) -> type[BaseModel] | None:
     for key in at:
         if isinstance(here, type) and issubclass(here, BaseModel):
             info = here.model_fields.get(str(key))
-            here = info.annotation if info else None
+            here = _mapping(info.annotation) if info else None
         elif get_origin(here) is dict:
             here = get_args(here)[1]
         else:
             return None
     return here if isinstance(here, type) and issubclass(here, BaseModel) else None
+
+
+def _mapping(hint: Any) -> Any:
+    """«X» of «X or nothing», however it is annotated."""
+    if get_origin(hint) is Annotated:
+        return _mapping(get_args(hint)[0])
+    if get_origin(hint) in (Union, UnionType):
+        return _mapping(next(arg for arg in get_args(hint) if arg is not type(None)))
+    return hint

@@ -47,7 +47,8 @@ def read(path: str | FilePath) -> Source:
             f"there is no file {path}", hint="name a topology file, like topologies/quickstart.yaml"
         ) from error
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        hint = "name a topology file in it" if FilePath(path).is_dir() else ""
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint=hint) from error
 
 
 def _bounded(stream: BinaryIO) -> bytes:

@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from itertools import islice
 
-from vlab.topology import address_rules, members, service_rules
+from vlab.topology import (
+    address6_rules,
+    address_rules,
+    drained,
+    members,
+    pair_rules,
+    service_key_rules,
+    service_rules,
+)
 from vlab.topology.finding import Finding, Path, meant, show
 from vlab.topology.model import Topology
 from vlab.topology.scope import Scope
@@ -33,14 +41,24 @@ def problems(
     if too_many := list(_too_many(topology)):
         return too_many
     scope = Scope(topology, images, absent)
-    found = (finding for rule in (*RULES, *address_rules.RULES, *service_rules.RULES) for finding in rule(scope))
+    rules = (
+        *RULES,
+        *address_rules.RULES,
+        *address6_rules.RULES,
+        *pair_rules.RULES,
+        *service_rules.RULES,
+        *service_key_rules.RULES,
+        *drained.RULES,
+    )
+    found = (finding for rule in rules for finding in rule(scope))
     return list(islice(found, MOST_FINDINGS))
 
 
 def warnings(topology: Topology) -> list[Finding]:
     """What is doubtful in a topology without problems."""
     scope = Scope(topology, None, frozenset())
-    return [finding for rule in (_empty_networks, *service_rules.WARNINGS) for finding in rule(scope)]
+    rules = (_empty_networks, _lonely_router, *service_rules.WARNINGS, *service_key_rules.WARNINGS, *drained.WARNINGS)
+    return [finding for rule in rules for finding in rule(scope)]
 
 
 def _too_many(topology: Topology) -> Iterator[Finding]:
@@ -48,7 +66,7 @@ def _too_many(topology: Topology) -> Iterator[Finding]:
     if count > MOST_NODES:
         yield Finding(("groups",), f"the lab has {count} nodes; at most {MOST_NODES} fit", "lower the counts")
     servers = sum(
-        topology.groups[name].count if name in topology.groups else 1
+        (topology.groups[name].count if name in topology.groups else 1) * place.service.kernel_services
         for place in members.placed(topology)
         for name in place.service.real_servers
     )
@@ -142,6 +160,15 @@ def _empty_networks(scope: Scope) -> Iterator[Finding]:
             yield Finding(
                 ("networks", name), "nothing is on this network", "remove it, or add it to networks of a group"
             )
+
+
+def _lonely_router(scope: Scope) -> Iterator[Finding]:
+    routed = [name for name, network in scope.topology.networks.items() if network.routed]
+    if len(routed) == 1:
+        message = "no other network is routed, so there is nothing to forward to"
+        yield Finding(
+            ("networks", routed[0], "routed"), message, "set routed: true on another network too, or remove it"
+        )
 
 
 RULES = (_known_networks, _known_images, _known_overrides, _one_name_one_thing, _kinds)

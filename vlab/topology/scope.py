@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from vlab.topology.finding import Path
-from vlab.topology.members import Directory, Pin, Placed, pins, placed
+from vlab.topology.members import Directory, Pin, Placed, pins, pins6, placed
 from vlab.topology.model import Topology
+from vlab.topology.pairs import Pairs
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,16 @@ class Scope:
         return Directory(self.topology)
 
     @cached_property
+    def pairs(self) -> Pairs:
+        return Pairs(self.directory)
+
+    @cached_property
     def pins(self) -> list[Pin]:
         return pins(self.topology)
+
+    @cached_property
+    def pins6(self) -> list[Pin]:
+        return pins6(self.topology)
 
     @cached_property
     def services(self) -> list[Placed]:

@@ -1,10 +1,10 @@
-"""The rules of services: references, one VIP and port for each, and what its forwarding mode asks. Pure."""
+"""The rules of services: references, one director for each VIP, and what its forwarding mode asks. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address
 
+from vlab.topology.family import Address, is_six
 from vlab.topology.finding import Finding, meant, show
 from vlab.topology.members import Placed
 from vlab.topology.mode_rules import ModeRules
@@ -42,18 +42,19 @@ def _meant_server(scope: Scope, name: str) -> str:
     return meant(name, [*groups, *(member.name for group in groups for member in scope.directory.by_owner[group][:9])])
 
 
-def _known_weights(scope: Scope) -> Iterator[Finding]:
+def _known_by_node(scope: Scope) -> Iterator[Finding]:
     for place in scope.services:
         servers = [member.name for member in scope.directory.real_servers(place.service)]
         known = set(servers)
-        for name in place.service.weights:
-            if servers and name not in known and scope.lacks(name, known):
-                hint = (
-                    "weights are given by node, like web1"
-                    if name in scope.topology.groups
-                    else meant(name, servers[:100])
-                )
-                yield Finding((*place.path, "weights", name), f"{show(name)} is no real server of the service", hint)
+        for key in ("weights", "upper_thresholds", "lower_thresholds"):
+            for name in getattr(place.service, key):
+                if servers and name not in known and scope.lacks(name, known):
+                    hint = (
+                        f"{key} are given by node, like web1"
+                        if name in scope.topology.groups
+                        else meant(name, servers[:100])
+                    )
+                    yield Finding((*place.path, key, name), f"{show(name)} is no real server of the service", hint)
 
 
 def _service_names(scope: Scope) -> Iterator[Finding]:
@@ -68,18 +69,8 @@ def _service_names(scope: Scope) -> Iterator[Finding]:
         seen.setdefault(place.name, place.director)
 
 
-def _one_service_a_port(scope: Scope) -> Iterator[Finding]:
-    seen: dict[tuple[IPv4Address, int, str], Placed] = {}
-    for place in scope.services:
-        service = place.service
-        other = seen.setdefault((service.vip, service.port, service.protocol), place)
-        if other is not place:
-            message = f"{service.vip} port {service.port}/{service.protocol} is service {show(other.name)} already"
-            yield Finding((*place.path, "port"), message, "choose another vip or port")
-
-
 def _one_director_a_vip(scope: Scope) -> Iterator[Finding]:
-    seen: dict[IPv4Address, Placed] = {}
+    seen: dict[Address, Placed] = {}
     for place in scope.services:
         other = seen.setdefault(place.service.vip, place)
         if other.director != place.director:
@@ -93,14 +84,25 @@ def _modes(scope: Scope) -> Iterator[Finding]:
             yield from ModeRules.known[place.service.mode].problems(forwarding)
 
 
-def _one_way_out(scope: Scope) -> Iterator[Finding]:
-    """A nat real server's default route is its director: it can have one."""
-    routes: dict[str, Placed] = {}
+def _keys_of_modes(scope: Scope) -> Iterator[Finding]:
+    """A key that another mode would read."""
+    owners = {key: name for name, rules in ModeRules.known.items() for key in rules.keys}
     for place in scope.services:
-        if place.service.mode != "nat":
+        for key, owner in owners.items():
+            if owner != place.service.mode and getattr(place.service, key):
+                yield Finding(
+                    (*place.path, key), f"{place.service.mode} has no {key}", f"remove it, or use mode: {owner}"
+                )
+
+
+def _one_way_out(scope: Scope) -> Iterator[Finding]:
+    """A nat real server's default route is its director: it can have one a family."""
+    routes: dict[tuple[str, bool], Placed] = {}
+    for place in scope.services:
+        if not ModeRules.known[place.service.mode].takes_default_route(place.service):
             continue
-        for member in scope.directory.real_servers(place.service):
-            other = routes.setdefault(member.name, place)
+        for member in scope.directory.backends(place.service):
+            other = routes.setdefault((member.name, is_six(place.service.vip)), place)
             if other.director != place.director:
                 message = (
                     f"node {show(member.name)} is a nat real server of director {show(other.director)} already, "
@@ -122,7 +124,7 @@ def _clients(scope: Scope) -> Iterator[Finding]:
         service = place.service
         if (forwarding := scope.directory.forwarding(place)) is None:
             continue
-        servers = scope.directory.real_servers(service)
+        servers = scope.directory.backends(service)
         clients = sum(1 for _ in scope.directory.clients(forwarding.vip_network, servers))
         if not clients:
             message = f"no node on {show(forwarding.vip_network)} can be a client of it"
@@ -132,7 +134,11 @@ def _clients(scope: Scope) -> Iterator[Finding]:
                 f"{service.scheduler} chooses by destination, and a VIP is one destination: one real server gets it all"
             )
             yield Finding((*place.path, "scheduler"), message, "use wlc, or sh to choose by client")
-        elif service.scheduler in ("sh", "mh") and clients == 1:
+        elif (
+            service.scheduler in ("sh", "mh")
+            and clients == 1
+            and f"{service.scheduler}-port" not in service.scheduler_flags
+        ):
             message = (
                 f"{service.scheduler} chooses by client address, and there is one client: one real server gets it all"
             )
@@ -154,23 +160,22 @@ def _weights(scope: Scope) -> Iterator[Finding]:
             yield Finding(path, f"scheduler {service.scheduler} does not look at weights", f"use w{service.scheduler}")
 
 
-def _checks(scope: Scope) -> Iterator[Finding]:
+def _absent(scope: Scope) -> Iterator[Finding]:
+    """A name that the kernel has, and its package in Debian 12 was built without."""
     for place in scope.services:
-        service = place.service
-        if service.protocol == "udp":
-            message = (
-                f"the {service.check.kind} check connects by TCP, so real servers must answer TCP on the port as well"
+        if place.service.scheduler == "twos":
+            yield Finding(
+                (*place.path, "scheduler"),
+                "Debian 12's kernel (6.1) has no module for scheduler twos, and the service would take no connections",
+                "use wlc, or a director image with another kernel",
             )
-            yield Finding((*place.path, "check"), message)
-        if service.protocol == "tcp" and service.port == 21 and service.persistence is None:  # R13
-            message = "FTP opens a second connection, which may go to another real server"
-            yield Finding((*place.path, "persistence"), message, "write persistence: 300 s")
 
 
 def _lost_internet(scope: Scope) -> Iterator[Finding]:
-    """A nat real server's only default route leads to the director."""
+    """A nat real server's only default route leads to the director. (Internet access is IPv4's.)"""
     for place in scope.services:
-        if place.service.mode != "nat" or (forwarding := scope.directory.forwarding(place)) is None:
+        routed = ModeRules.known[place.service.mode].takes_default_route(place.service)
+        if not routed or is_six(place.service.vip) or (forwarding := scope.directory.forwarding(place)) is None:
             continue
         for name in sorted({name for networks in forwarding.servers.values() for name in networks}):
             if scope.topology.networks[name].internet:
@@ -182,11 +187,11 @@ def _lost_internet(scope: Scope) -> Iterator[Finding]:
 
 RULES = (
     _known_real_servers,
-    _known_weights,
+    _known_by_node,
     _service_names,
-    _one_service_a_port,
     _one_director_a_vip,
     _modes,
+    _keys_of_modes,
     _one_way_out,
 )
-WARNINGS = (_mode_warnings, _clients, _weights, _checks, _lost_internet)
+WARNINGS = (_mode_warnings, _clients, _weights, _absent, _lost_internet)

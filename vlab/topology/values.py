@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeVar
 
 from pydantic_core import PydanticCustomError
 
 from vlab.topology import units
+from vlab.topology.family import Address
 from vlab.topology.finding import meant, show
 
 Number = TypeVar("Number", int, float)
@@ -91,7 +92,10 @@ def address(value: object) -> IPv4Address:
     """An IPv4 address from text."""
     written = text(value, "10.20.0.100")
     if _looks_ipv6(written):
-        raise refusal(f"{show(written)} is IPv6, which vlab cannot do yet", "use an IPv4 address")
+        raise refusal(
+            f"{show(written)} is IPv6, and this key takes IPv4",
+            "IPv6 has keys of its own: addresses6, gateway6, inner_vip6",
+        )
     try:
         return IPv4Address(written)
     except AddressValueError as error:
@@ -109,7 +113,9 @@ def subnet(value: object) -> IPv4Network:
     """An IPv4 subnet from /8 to /30 of unicast addresses, without host bits."""
     written = text(value, "10.20.0.0/24")
     if _looks_ipv6(written):
-        raise refusal(f"{show(written)} is IPv6, which vlab cannot do yet", "use an IPv4 subnet like 10.20.0.0/24")
+        raise refusal(
+            f"{show(written)} is IPv6, and this key takes IPv4", f"write subnet6: {written} beside an IPv4 subnet"
+        )
     network = _network(written)
     if not 8 <= network.prefixlen <= 30:
         raise refusal(f"/{network.prefixlen} is not a usable size", "use a subnet from /8 to /30")
@@ -130,6 +136,67 @@ def _network(written: str) -> IPv4Network:
     if not re.fullmatch(r"\d{1,2}", length, re.ASCII):
         raise refusal(f"{show(written)} gives its size as a mask", f"write {network}")
     if str(network.network_address) != head:
+        raise refusal(f"{show(written)} has host bits set", f"write {network}")
+    return network
+
+
+def address6(value: object) -> IPv6Address:
+    """An IPv6 address from text."""
+    written = text(value, "fd00:20::100")
+    if re.fullmatch(r"[\d.]+(/\d+)?", written, re.ASCII):
+        raise refusal(f"{show(written)} is not IPv6, and this key takes IPv6", "like fd00:20::100")
+    found = _address6(written)
+    if found is None:
+        head, slash, _ = written.partition("/")
+        raise refusal(
+            f"{show(written)} is not an IPv6 address",
+            f"write {head}" if slash and _address6(head) else "like fd00:20::100",
+        )
+    return found
+
+
+def _address6(written: str) -> IPv6Address | None:
+    """None for what is none, and for one with a zone («%eth0»), which only means something on one machine."""
+    try:
+        found = IPv6Address(written)
+    except AddressValueError:
+        return None
+    return None if found.scope_id else found
+
+
+def vip(value: object) -> Address:
+    """An address of either family from text."""
+    written = text(value, "10.20.0.100")
+    return address6(written) if _looks_ipv6(written) else address(written)
+
+
+def subnet6(value: object) -> IPv6Network:
+    """An IPv6 subnet from /32 to /80 of unicast addresses, without host bits. Not smaller, so that every node's host number,
+    written in the digits of its IPv4 one, fits."""
+    written = text(value, "fd00:20::/64")
+    if re.fullmatch(r"[\d.]+(/[\d.]+)?", written, re.ASCII):
+        raise refusal(f"{show(written)} is not IPv6, and this key takes IPv6", "like fd00:20::/64")
+    network = _network6(written)
+    if not 32 <= network.prefixlen <= 80:
+        hint = f"write {network.network_address}/64" if network.prefixlen > 80 else "use a subnet from /32 to /80"
+        raise refusal(f"/{network.prefixlen} is not a usable size", hint)
+    unusable = network.is_multicast or network.is_link_local or network.is_site_local or network.is_reserved
+    if unusable:
+        raise refusal(f"hosts cannot have addresses in {network}", "use a private subnet like fd00:20::/64")
+    return network
+
+
+def _network6(written: str) -> IPv6Network:
+    head, slash, length = written.partition("/")
+    if _address6(head) is None or (slash and not re.fullmatch(r"\d{1,3}", length, re.ASCII)):
+        raise refusal(f"{show(written)} is not an IPv6 subnet", "like fd00:20::/64")
+    if not slash:
+        raise refusal(f"{show(written)} has no prefix length", f"write {head}/64")
+    try:
+        network = IPv6Network(written, strict=False)
+    except ValueError as error:
+        raise refusal(f"{show(written)} is not an IPv6 subnet", "like fd00:20::/64") from error
+    if network.network_address != _address6(head):
         raise refusal(f"{show(written)} has host bits set", f"write {network}")
     return network
 

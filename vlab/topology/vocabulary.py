@@ -70,6 +70,14 @@ WEIGHT_BLIND = frozenset({"rr", "lc"})
 BY_DESTINATION = frozenset({"dh", "lblc", "lblcr"})
 """Schedulers that choose by destination address, which is one and the same for every client of a VIP."""
 
+SCHEDULER_FLAGS = {
+    "sh-fallback": "sh takes another real server where the client's own is down",
+    "sh-port": "sh hashes the client's port as well",
+    "mh-fallback": "mh takes another real server where the client's own is down",
+    "mh-port": "mh hashes the client's port as well",
+}
+"""Each belongs to the scheduler before the dash."""
+
 ACCELERATORS = {
     "auto": "KVM where it works, else TCG",
     "kvm": "KVM, or an error where it does not work",

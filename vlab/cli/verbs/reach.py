@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 
 from vlab import run
-from vlab.cli import report
+from vlab.cli import interrupts, report
 from vlab.cli.app import GroupOption, NodeOption, TimeoutOption, app, names, node_name
-from vlab.cli.labs import declared_lab, group_domains, lab_name, one_domain
+from vlab.cli.labs import group_domains, lab_name, one_domain
 from vlab.engine.drivers import Drivers
 from vlab.errors import GuestError, UsageError
 from vlab.hypervisors.kind import kind
 from vlab.hypervisors.mark import Domain
+from vlab.topology.family import endpoint
 
 NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="node, or lab/node")]
 LabOption = Annotated[str, typer.Option("--lab", metavar="LAB", help="the lab meant by --group, --node")]
@@ -24,7 +25,10 @@ LabOption = Annotated[str, typer.Option("--lab", metavar="LAB", help="the lab me
 
 @app.command("exec", context_settings={"ignore_unknown_options": True})
 def exec_(
-    words: Annotated[list[str], typer.Argument(metavar="[NODE] -- CMD…")],
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="NODE -- CMD", help="where, and what to run; with --group or --node only what"),
+    ],
     group: GroupOption = "",
     node: NodeOption = "",
     lab: LabOption = "",
@@ -58,38 +62,55 @@ def _run_one(drivers: Drivers, domain: Domain, command: list[str], timeout: floa
 
 @app.command()
 def console(node: NodeArgument) -> None:
-    """A terminal on a guest's console (a shell inside a container); Ctrl-] leaves."""
+    """A terminal on a guest's console, which Ctrl-] leaves; for a container a shell, which exit leaves."""
     drivers = Drivers.open()
     domain = one_domain(drivers, node_name(node))
-    raise typer.Exit(run.interactive(kind(domain.mark.node.virt).console(domain)))
+    if sys.stdin.isatty():
+        report.note(
+            f"console of {domain.mark.lab}/{domain.mark.node.name}; a machine's is left by Ctrl-], a container's by exit"
+        )
+    with interrupts.left_to_the_guest():
+        code = run.interactive(kind(domain.mark.node.virt).console(domain))
+    raise typer.Exit(code)
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
-def ssh(node: NodeArgument, command: Annotated[list[str] | None, typer.Argument(metavar="[-- CMD…]")] = None) -> None:
+def ssh(
+    node: NodeArgument,
+    command: Annotated[list[str] | None, typer.Argument(metavar="-- CMD", help="instead of a shell")] = None,
+) -> None:
     """SSH into a guest from inside its lab's namespace, host key checked."""
     from vlab.guests.ssh import argv
 
     drivers = Drivers.open()
     domain = one_domain(drivers, node_name(node))
-    raise typer.Exit(run.interactive(argv(drivers.paths, domain.mark.lab, domain.mark.node, command or [])))
+    with interrupts.left_to_the_guest():
+        code = run.interactive(argv(drivers.paths, domain.mark.lab, domain.mark.node, command or []))
+    raise typer.Exit(code)
 
 
 @app.command()
-def put(node: NodeArgument, source: Path, target: Annotated[str, typer.Argument(metavar="PATH")]) -> None:
+def put(
+    node: NodeArgument,
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="on this host")],
+    target: Annotated[str, typer.Argument(metavar="PATH", help="in the guest")],
+) -> None:
     """Copy a file into a guest; needs no network."""
     drivers = Drivers.open()
-    if not source.is_file():
-        raise UsageError(f"{source} is not a file")
-    drivers.channel(one_domain(drivers, node_name(node))).put(
-        target, source.read_bytes(), mode=source.stat().st_mode & 0o777
-    )
+    try:
+        content, mode = source.read_bytes(), source.stat().st_mode & 0o777
+    except OSError as error:
+        raise UsageError(f"cannot read {source}: {error.strerror}") from error
+    drivers.channel(one_domain(drivers, node_name(node))).put(target, content, mode=mode)
 
 
 @app.command()
 def get(
     node: NodeArgument,
-    source: Annotated[str, typer.Argument(metavar="PATH")],
-    target: Annotated[Path | None, typer.Argument()] = None,
+    source: Annotated[str, typer.Argument(metavar="PATH", help="in the guest")],
+    target: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="file or folder on this host", show_default=False)
+    ] = None,
 ) -> None:
     """Copy a file out of a guest, to stdout without a target."""
     drivers = Drivers.open()
@@ -97,11 +118,18 @@ def get(
     if target is None:
         sys.stdout.buffer.write(content)
         return
-    (target / Path(source).name if target.is_dir() else target).write_bytes(content)
+    file = target / Path(source).name if target.is_dir() else target
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error.strerror}") from error
 
 
 @app.command()
-def logs(node: NodeArgument, lines: Annotated[int, typer.Option("-n", "--lines", min=1)] = 100) -> None:
+def logs(
+    node: NodeArgument,
+    lines: Annotated[int, typer.Option("-n", "--lines", metavar="N", help="so many of the last lines", min=1)] = 100,
+) -> None:
     """A guest's journal; its console's record when the guest does not answer."""
     drivers = Drivers.open()
     domain = one_domain(drivers, node_name(node))
@@ -121,10 +149,13 @@ def _console_record(drivers: Drivers, domain: Domain, lines: int) -> None:
 
 @app.command()
 def forward(
-    forwards: Annotated[list[str], typer.Argument(metavar="PORT:SERVICE|PORT:NODE:PORT …")],
+    forwards: Annotated[
+        list[str], typer.Argument(metavar="PORT:SERVICE|PORT:NODE:PORT", help="like 8080:www or 2222:web1:22")
+    ],
     lab: LabOption = "",
 ) -> None:
     """Listen on 127.0.0.1 and dial a service, or a node's port, inside the lab; until Ctrl-C."""
+    from vlab.cli.files import declared_lab
     from vlab.cli.forwarding import parsed
     from vlab.host.forward import serve
 
@@ -134,6 +165,8 @@ def forward(
 
     def announce() -> None:
         for item in wanted:
-            report.note(f"127.0.0.1:{item.port} → {item.address}:{item.target_port} in lab {declared.name}")
+            report.note(f"127.0.0.1:{item.port} → {endpoint(item.address, item.target_port)} in lab {declared.name}")
 
-    serve(wanted, declared.namespace, ready=announce, stop=threading.Event())
+    stop = threading.Event()
+    with interrupts.told(stop):
+        serve(wanted, declared.namespace, ready=announce, stop=stop)

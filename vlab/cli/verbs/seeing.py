@@ -9,6 +9,7 @@ import typer
 from vlab.cli import report, views
 from vlab.cli.app import LabArgument, Output, OutputOption, TopologyOption, app, is_file, node_name
 from vlab.engine.drivers import Drivers
+from vlab.engine.status import Status
 from vlab.topology.lab import Lab
 
 
@@ -30,16 +31,29 @@ def status(lab: LabArgument = "", topo: TopologyOption = None, output: OutputOpt
 @app.command()
 def ls(output: OutputOption = Output.table) -> None:
     """All labs of this host."""
-    from vlab.engine.observe import lab_names
+    from vlab.engine.labs import lab_names
 
     drivers = Drivers.open()
-    found = [views.status_of(drivers, name) for name in lab_names(drivers)]
-    rows = [(s.lab, s.state, s.accel, len(s.nodes), len(s.networks), len(s.services)) for s in found]
-    columns = ("lab", "state", "accel", "nodes", "networks", "services")
+    names = lab_names(drivers)
+    unreadable = {domain.lab: domain for domain in drivers.hypervisors.survey()[1] if domain.lab in names}
+    rows = [_unreadable_row(name) if name in unreadable else _row(views.status_of(drivers, name)) for name in names]
+    columns = ("lab", "state", "accel", "nodes", "networks", "services", "active")
     if output is Output.json:
         report.as_json([dict(zip(columns, row, strict=True)) for row in rows])
     else:
-        report.table(columns, rows)
+        report.table(columns, [["-" if cell is None else cell for cell in row] for row in rows])
+    for domain in unreadable.values():
+        report.note(f"{domain.lab}: {domain.error()}")
+
+
+def _row(found: Status) -> tuple[object, ...]:
+    counts = (len(found.nodes), len(found.networks), len(found.services))
+    return found.lab, found.state, found.accel, *counts, found.active
+
+
+def _unreadable_row(lab: str) -> tuple[object, ...]:
+    """Of a lab of another version of vlab nothing is known but that it is there."""
+    return lab, "unreadable", None, None, None, None, None
 
 
 @app.command()
@@ -60,7 +74,8 @@ def audit(output: OutputOption = Output.table) -> None:
 
 def _declared(drivers: Drivers, lab: str, topo: object) -> Lab:
     """The declaration to hold a lab against: the file given, or what its last ``up`` declared."""
-    from vlab.cli.labs import declared_lab, from_file, lab_name
+    from vlab.cli.files import declared_lab, from_file
+    from vlab.cli.labs import lab_name
 
     if topo or is_file(lab):
         return from_file(lab if is_file(lab) else str(topo), None, "" if is_file(lab) else lab)[1]
@@ -68,9 +83,19 @@ def _declared(drivers: Drivers, lab: str, topo: object) -> Lab:
 
 
 @app.command()
-def verify(lab: LabArgument = "", topo: TopologyOption = None, output: OutputOption = Output.table) -> None:
+def verify(
+    lab: LabArgument = "",
+    topo: TopologyOption = None,
+    output: OutputOption = Output.table,
+    failover: Annotated[
+        bool, typer.Option("--failover", help="instead: kill a pair's active director under load, and measure")
+    ] = False,
+) -> None:
     """Send real requests and compare the split, the director's table and every guest's settings with the file; exit 1 on any failure."""
     drivers = Drivers.open()
+    if failover:
+        _verify_failover(drivers, lab, topo, output)
+        return
     declared = _declared(drivers, lab, topo)
     checks = views.verified(drivers, declared)
     passed = bool(checks) and all(check.ok for check in checks)
@@ -78,6 +103,27 @@ def verify(lab: LabArgument = "", topo: TopologyOption = None, output: OutputOpt
         report.as_json({"lab": declared.name, "ok": passed, "checks": report.plain(checks)})
     else:
         views.show_checks(declared.name, checks)
+    if not passed:
+        raise typer.Exit(1)
+
+
+def _verify_failover(drivers: Drivers, lab: str, topo: object, output: Output) -> None:
+    from vlab.cli import failovers, interrupts
+    from vlab.cli.files import declaration, from_file
+    from vlab.cli.labs import lab_name
+
+    if topo or is_file(lab):
+        text, declared = from_file(lab if is_file(lab) else str(topo), None, "" if is_file(lab) else lab)
+    else:
+        text, declared = declaration(drivers, lab_name(drivers, lab))
+    interrupts.working_on(declared.name)
+    checks, measured = failovers.proved(drivers, declared, text)
+    passed = all(check.ok for check in checks)
+    if output is Output.json:
+        plain = report.plain(measured)
+        report.as_json({"lab": declared.name, "ok": passed, "checks": report.plain(checks), "failover": plain})
+    else:
+        failovers.show(declared.name, checks, measured)
     if not passed:
         raise typer.Exit(1)
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 import typer
 
 from vlab.cli import report
 from vlab.cli.app import AsOption, FileArgument, Output, OutputOption, TopologyOption, app, topology_file
+
+if TYPE_CHECKING:
+    from vlab.engine.drivers import Drivers
 
 CHANGES_PENDING = 3
 
@@ -18,9 +24,10 @@ def validate(file: FileArgument = "", topo: TopologyOption = None) -> None:
 
     source = read(topology_file(file, topo))
     topology = parse(source, images=catalogue())
-    for warning in warnings(source, topology):
-        report.note(warning.render(source.file).replace(": ", ": warning: ", 1))
-    report.say(f"{source.file}: ok (lab {topology.name})")
+    doubts = warnings(source, topology)
+    report.warnings(source.file, doubts)
+    but = f", with {len(doubts)} warning{'s' if len(doubts) > 1 else ''}" if doubts else ""
+    report.say(f"{source.file}: ok (lab {topology.name}){but}")
 
 
 @app.command()
@@ -31,17 +38,27 @@ def schema() -> None:
     report.as_json(made())
 
 
+def _unseen(drivers: Drivers) -> str:
+    """Why ``plan`` may not have seen all there is; empty when it has."""
+    if os.geteuid():
+        return "vlab was not run as root"
+    return "; ".join(f"{uri}: {why}" for uri, why in drivers.hypervisors.unreachable.items())
+
+
 @app.command()
 def plan(
     file: FileArgument = "", topo: TopologyOption = None, as_: AsOption = "", output: OutputOption = Output.table
 ) -> None:
-    """Show what ``up`` would do and why; exit 3 when changes are pending."""
-    from vlab.cli.labs import from_file
+    """Show what «up» would do, and why; exit 3 when changes are pending."""
+    from vlab.cli.files import from_file
     from vlab.engine.drivers import Drivers
-    from vlab.engine.lifecycle import preview
+    from vlab.engine.preview import preview
 
     _, lab = from_file(file, topo, as_)
-    steps = preview(Drivers.open(), lab).steps
+    drivers = Drivers.open()
+    steps = preview(drivers, lab).steps
+    if unseen := _unseen(drivers):
+        report.note(f"{lab.name}: what could not be looked at counts as absent ({unseen})")
     if output is Output.json:
         report.as_json(
             [{"id": s.id, "action": s.action, "subject": s.subject, "why": s.why, "after": s.after} for s in steps]

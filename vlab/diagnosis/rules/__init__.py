@@ -1,0 +1,1 @@
+"""The rules, one module a noun; each module is loaded by being here."""

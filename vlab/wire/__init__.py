@@ -1,0 +1,1 @@
+"""Packets as bytes and as data: Ethernet frames decoded, pcapng blocks written, filters on frames. Pure."""
