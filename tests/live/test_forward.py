@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from tests.live.networks import network_lab
 from vlab.errors import ConflictError, UsageError
 from vlab.host import links
-from vlab.host.forward import Forward, serve
+from vlab.host.forward import Forward, _carrier, serve
 from vlab.host.namespace import inside
 from vlab.topology.lab import namespace as namespace_of
 
@@ -122,6 +123,27 @@ def test_forwards_end_with_their_lab(lab: str) -> None:
     gone = threading.Timer(0.3, links.delete_namespace, [namespace_of(lab)])
     with pytest.raises(ConflictError, match="gone"):
         serve([], namespace_of(lab), ready=gone.start, stop=threading.Event())
+
+
+def test_a_connection_called_off_in_the_middle_of_a_dial_ends(lab: str) -> None:
+    """At each turn of the event loop from before the dial until well after it; 3.11's ``wait_for`` does not hear it at one of them."""
+
+    async def ended(server: socket.socket, turns: int) -> bool:
+        target = Forward(18086, IPv4Address("10.30.0.254"), server.getsockname()[1])
+        ours, client = socket.socketpair()
+        with client:
+            reader, writer = await asyncio.open_connection(sock=ours)
+            carrier = asyncio.ensure_future(_carrier(target, namespace_of(lab))(reader, writer))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            carrier.cancel()
+            over, _ = await asyncio.wait([carrier], timeout=2)
+            writer.close()
+        return bool(over)
+
+    with inside(namespace_of(lab), lambda: socket.create_server(("10.30.0.254", 0))) as server:
+        stuck = [turns for turns in range(30) if not asyncio.run(ended(server, turns))]
+    assert stuck == []
 
 
 def test_ctrl_c_ends_it_with_connections_open(lab: str) -> None:
