@@ -1,173 +1,157 @@
-"""The rules of subnets, addresses and MACs. Pure."""
+"""The rules of subnets and addresses, the same for IPv4 and IPv6. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from functools import partial
 
+from vlab.topology.address_keys import FOUR, SIX, AddressKeys
+from vlab.topology.family import Address, Subnet
 from vlab.topology.finding import Finding, Path, meant, show
-from vlab.topology.members import gateway
 from vlab.topology.scope import Scope
-
-Family = TypeVar("Family", IPv4Network, IPv6Network)
 
 GATEWAY = "the lab's own address on the network, its gateway"
 
-
-def _overlapping_subnets(scope: Scope) -> Iterator[Finding]:
-    """Sorted by first address, a subnet overlaps an earlier one exactly when it starts before that one's end."""
-    yield from overlaps("subnet", {name: network.subnet for name, network in scope.topology.networks.items()})
+Owners = dict[tuple[str, int], str]
+"""Who has an address of a network."""
 
 
-def overlaps(key: str, subnets: Mapping[str, Family]) -> Iterator[Finding]:
-    """Findings at ``key`` of networks; all ``subnets``, by network, are of one family."""
-    ordered = sorted(subnets.items(), key=lambda item: (item[1], item[0]))
-    widest: tuple[str, Family] | None = None
-    for name, subnet in ordered:
-        if widest and int(subnet.network_address) <= int(widest[1].broadcast_address):
-            message = f"{subnet} overlaps {widest[1]} of network {show(widest[0])}"
-            yield Finding(("networks", name, key), message, "give each network a subnet of its own")
-        if widest is None or int(subnet.broadcast_address) > int(widest[1].broadcast_address):
-            widest = (name, subnet)
+def _overlapping_subnets(keys: AddressKeys, scope: Scope) -> Iterator[Finding]:
+    """Sorted by first address, a subnet overlaps an earlier one exactly when it starts before the widest of them ends."""
+    networks = scope.topology.networks.items()
+    subnets = [(subnet, name) for name, network in networks if (subnet := keys.subnet(network))]
+    widest: tuple[Subnet, str] | None = None
+    for subnet, name in sorted(subnets, key=lambda it: (int(it[0].network_address), it[0].prefixlen, it[1])):
+        if widest and int(subnet.network_address) <= int(widest[0].broadcast_address):
+            message = f"{subnet} overlaps {widest[0]} of network {show(widest[1])}"
+            yield Finding(("networks", name, keys.key("subnet")), message, "give each network a subnet of its own")
+        if widest is None or int(subnet.broadcast_address) > int(widest[0].broadcast_address):
+            widest = (subnet, name)
 
 
-def _gateways(scope: Scope) -> Iterator[Finding]:
+def _gateways(keys: AddressKeys, scope: Scope) -> Iterator[Finding]:
     for name, network in scope.topology.networks.items():
-        if network.gateway and (problem := _unusable(int(network.gateway), network.subnet)):
-            yield Finding(("networks", name, "gateway"), *problem)
+        path, address, subnet = ("networks", name, keys.key("gateway")), keys.gateway(network), keys.subnet(network)
+        if address and subnet is None:
+            yield Finding(path, f"the network has no {keys.key('subnet')}", _give_one(keys, name))
+        elif address and subnet and (problem := _unusable(keys, int(address), subnet)):
+            yield Finding(path, *problem)
 
 
-def _room(scope: Scope) -> Iterator[Finding]:
-    """Every node, VIP and the gateway must find an address."""
-    needed: dict[str, int] = {}
-    for member in scope.directory.all:
-        for name in member.networks:
-            needed[name] = needed.get(name, 0) + 1
-    for name, network in scope.topology.networks.items():
-        vips = len({place.service.vip for place in scope.services if place.service.vip in network.subnet})
-        vips += sum(name in it.inner_vip for it in scope.topology.directors.values())
-        vips += sum(it.network == name for it in scope.pairs.derived())
-        wanted, usable = needed.get(name, 0) + vips + 1, network.subnet.num_addresses - 2
-        if wanted > usable:
-            message = f"{network.subnet} has {usable} addresses; nodes, VIPs and the gateway need {wanted}"
-            prefix = 32 - (wanted + 1).bit_length()
-            yield Finding(
-                ("networks", name, "subnet"), message, f"use a /{prefix}" if prefix >= 8 else "lower the counts"
-            )
-
-
-def _pins_attached(scope: Scope) -> Iterator[Finding]:
-    """An address or MAC can be pinned only on a network that the node is on."""
-    for path, networks, pinned in _pinned(scope):
-        for name in pinned:
-            if name not in networks:
-                yield Finding((*path, name), f"it is not on network {show(name)}", meant(name, networks))
-
-
-def _pinned(scope: Scope) -> Iterator[tuple[Path, tuple[str, ...], list[str]]]:
-    topology = scope.topology
-    for name, group in topology.groups.items():
-        yield ("groups", name, "addresses"), group.networks, list(group.addresses)
-        for node, override in group.nodes.items():
-            yield ("groups", name, "nodes", node, "addresses"), group.networks, list(override.addresses)
-            yield ("groups", name, "nodes", node, "macs"), group.networks, list(override.macs)
-    for name, director in topology.directors.items():
-        yield ("directors", name, "addresses"), director.networks, list(director.addresses)
-        yield ("directors", name, "macs"), director.networks, list(director.macs)
-        yield ("directors", name, "inner_vip"), director.networks, list(director.inner_vip)
-
-
-def _addresses(scope: Scope) -> Iterator[Finding]:
-    """Pinned addresses and VIPs are usable and nobody else's. One finding a pin, however many nodes count up from it."""
+def _pins_attached(keys: AddressKeys, scope: Scope) -> Iterator[Finding]:
+    """An address can be pinned only on a network that the node is on, and that has the family."""
     networks = scope.topology.networks
-    owners = {(name, int(gateway(n.subnet, n.gateway))): GATEWAY for name, n in networks.items()}
-    blamed: set[Path] = set()
-    for pin in scope.pins:
-        if pin.path in blamed or pin.network not in networks:
+    for path, on, names in _pinned(keys, scope):
+        for name in names:
+            if name not in on:
+                yield Finding((*path, name), f"it is not on network {show(name)}", meant(name, on))
+            elif name in networks and keys.subnet(networks[name]) is None:
+                message = f"network {show(name)} has no {keys.key('subnet')}"
+                yield Finding((*path, name), message, _give_one(keys, name))
+
+
+def _pinned(keys: AddressKeys, scope: Scope) -> Iterator[tuple[Path, tuple[str, ...], list[str]]]:
+    """Where addresses are pinned: the networks of whom, and on which."""
+    topology, key = scope.topology, keys.key("addresses")
+    for name, group in topology.groups.items():
+        yield ("groups", name, key), group.networks, list(keys.addresses(group))
+        for node, override in group.nodes.items():
+            yield ("groups", name, "nodes", node, key), group.networks, list(keys.addresses(override))
+    for name, director in topology.directors.items():
+        yield ("directors", name, key), director.networks, list(keys.addresses(director))
+        yield ("directors", name, keys.key("inner_vip")), director.networks, list(keys.inner_vips(director))
+
+
+def _addresses(keys: AddressKeys, scope: Scope) -> Iterator[Finding]:
+    """Pinned addresses and VIPs are usable and nobody else's."""
+    networks = scope.topology.networks
+    owners = {(name, int(own)): GATEWAY for name, network in networks.items() if (own := keys.own(network))}
+    yield from _pins(keys, scope, owners)
+    yield from _inner_vips(keys, scope, owners)
+    yield from _vips(keys, scope, owners)
+
+
+def _pins(keys: AddressKeys, scope: Scope, owners: Owners) -> Iterator[Finding]:
+    """One finding a pin, however many nodes count up from it. Adds the pinned to ``owners``."""
+    networks, blamed = scope.topology.networks, set[Path]()
+    for pin in keys.pins(scope):
+        subnet = keys.subnet(networks[pin.network]) if pin.network in networks else None
+        if pin.path in blamed or subnet is None:
             continue
-        subnet, key = networks[pin.network].subnet, (pin.network, pin.address)
-        problem = _unusable(pin.address, subnet) or _taken(pin.address, owners.get(key))
-        if problem:
+        key = (pin.network, pin.address)
+        if problem := _unusable(keys, pin.address, subnet) or _taken(keys, pin.address, owners.get(key)):
             blamed.add(pin.path)
             subject = "" if pin.node in pin.path else f"{pin.node} would get it, but "
             yield Finding(pin.path, f"{subject}{problem[0]}", problem[1])
         owners.setdefault(key, f"the pinned address of {show(pin.node)}")
-    yield from _inner_vips(scope, owners)
-    yield from _vips(scope, owners)
 
 
-def _inner_vips(scope: Scope, owners: dict[tuple[str, int], str]) -> Iterator[Finding]:
-    """Floating addresses are usable and nobody else's; adds them to ``owners``."""
-    networks = scope.topology.networks
+def _inner_vips(keys: AddressKeys, scope: Scope, owners: Owners) -> Iterator[Finding]:
+    """Adds floating addresses to ``owners``."""
+    networks, word = scope.topology.networks, keys.key("inner_vip")
     for name, director in scope.topology.directors.items():
-        for network, address in director.inner_vip.items():
-            if network not in networks:
+        for network, address in keys.inner_vips(director).items():
+            subnet, key = keys.subnet(networks[network]) if network in networks else None, (network, int(address))
+            if subnet is None:
                 continue
-            key = (network, int(address))
-            if problem := _unusable(int(address), networks[network].subnet) or _taken(int(address), owners.get(key)):
-                yield Finding(("directors", name, "inner_vip", network), *problem)
-            owners.setdefault(key, f"the inner_vip of director {show(name)}")
+            if problem := _unusable(keys, key[1], subnet) or _taken(keys, key[1], owners.get(key)):
+                yield Finding(("directors", name, word, network), *problem)
+            owners.setdefault(key, f"the {word} of director {show(name)}")
 
 
-def _vips(scope: Scope, owners: dict[tuple[str, int], str]) -> Iterator[Finding]:
+def _vips(keys: AddressKeys, scope: Scope, owners: Owners) -> Iterator[Finding]:
+    networks = scope.topology.networks
     for place in scope.services:
-        director, vip = scope.topology.directors[place.director], place.service.vip
-        if isinstance(vip, IPv6Address):
+        director, vip, path = scope.topology.directors[place.director], place.service.vip, (*place.path, "vip")
+        if not isinstance(vip, keys.family):
             continue
-        network = scope.directory.vip_network(director, vip)
-        path = (*place.path, "vip")
-        if network is None:
-            if all(name in scope.topology.networks for name in director.networks):
-                yield Finding(path, *_outside(scope, director.networks, vip))
+        name = scope.directory.vip_network(director, vip)
+        if name is None:
+            if all(known in networks for known in director.networks):
+                yield Finding(path, *_outside(keys, scope, director.networks, vip))
             continue
-        subnet = scope.topology.networks[network].subnet
-        if problem := _unusable(int(vip), subnet) or _taken(int(vip), owners.get((network, int(vip)))):
+        subnet, key = keys.subnet(networks[name]), (name, int(vip))
+        if subnet and (problem := _unusable(keys, key[1], subnet) or _taken(keys, key[1], owners.get(key))):
             yield Finding(path, *problem)
 
 
-def _outside(scope: Scope, networks: tuple[str, ...], vip: IPv4Address) -> tuple[str, str]:
-    listed = ", ".join(f"{name} {scope.topology.networks[name].subnet}" for name in networks)
-    owner = next((name for name, network in scope.topology.networks.items() if vip in network.subnet), None)
-    hint = f"add {owner} to the director's networks" if owner else "choose an address in one of them"
+def _outside(keys: AddressKeys, scope: Scope, names: tuple[str, ...], vip: Address) -> tuple[str, str]:
+    networks, word = scope.topology.networks, keys.key("subnet")
+    listed = ", ".join(f"{name} {keys.subnet(networks[name]) or f'without {word}'}" for name in names)
+    owner = next((name for name, network in networks.items() if network.holds(vip)), None)
+    if owner:
+        hint = f"add {owner} to the director's networks"
+    elif any(keys.subnet(networks[name]) for name in names):
+        hint = "choose an address in one of them"
+    else:
+        hint = f"add a {word} that holds it to network {names[0]}"
     return f"{vip} lies in no network of the director ({listed})", hint
 
 
-def _unusable(address: int, subnet: IPv4Network) -> tuple[str, str] | None:
+def _give_one(keys: AddressKeys, network: str) -> str:
+    return f"add a {keys.key('subnet')} to network {network}"
+
+
+def _unusable(keys: AddressKeys, address: int, subnet: Subnet) -> tuple[str, str] | None:
     first, last = int(subnet.network_address), int(subnet.broadcast_address)
-    shown = str(IPv4Address(address)) if address < 2**32 else "an address beyond 255.255.255.255"
-    hint = f"use {IPv4Address(first + 1)} to {IPv4Address(last - 1)}"
+    highest = last - 1 if keys.last else last
+    if first < address <= highest:
+        return None
+    shown, hint = keys.show(address), f"use {keys.show(first + 1)} to {keys.show(highest)}"
     if not first <= address <= last:
         return f"{shown} is outside {subnet}", hint
-    if address == first:
-        return f"{shown} is the network address of {subnet}", hint
-    if address == last:
-        return f"{shown} is the broadcast address of {subnet}", hint
-    return None
+    return f"{shown} is {keys.first if address == first else keys.last} {subnet}", hint
 
 
-def _taken(address: int, owner: str | None) -> tuple[str, str] | None:
-    hint = "choose another, or pin another gateway" if owner == GATEWAY else "choose another"
-    return (f"{IPv4Address(address)} is {owner}", hint) if owner else None
+def _taken(keys: AddressKeys, address: int, owner: str | None) -> tuple[str, str] | None:
+    hint = f"choose another, or pin another {keys.key('gateway')}" if owner == GATEWAY else "choose another"
+    return (f"{keys.show(address)} is {owner}", hint) if owner else None
 
 
-def _macs(scope: Scope) -> Iterator[Finding]:
-    topology, owners = scope.topology, dict[str, str]()
-    pinned: list[tuple[Path, str, str]] = [
-        (("groups", name, "nodes", node, "macs", network), node, mac)
-        for name, group in topology.groups.items()
-        for node, override in group.nodes.items()
-        for network, mac in override.macs.items()
-    ]
-    pinned += [
-        (("directors", name, "macs", network), f"{name}1", mac)
-        for name, director in topology.directors.items()
-        for network, mac in director.macs.items()
-    ]
-    for path, node, mac in pinned:
-        if mac in owners:
-            yield Finding(path, f"{mac} is a MAC of {show(owners[mac])} already", "every interface needs its own")
-        owners.setdefault(mac, node)
-
-
-RULES = (_overlapping_subnets, _gateways, _room, _pins_attached, _addresses, _macs)
+_EACH: tuple[Callable[[AddressKeys, Scope], Iterator[Finding]], ...] = (
+    _overlapping_subnets,
+    _gateways,
+    _pins_attached,
+    _addresses,
+)
+RULES = tuple(partial(rule, keys) for keys in (FOUR, SIX) for rule in _EACH)

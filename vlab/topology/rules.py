@@ -7,14 +7,14 @@ own. What a name that does not resolve would spoil, other rules skip.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 
 from vlab.topology import (
-    address6_rules,
     address_rules,
     drained,
     members,
+    network_rules,
     pair_rules,
     service_key_rules,
     service_rules,
@@ -24,6 +24,8 @@ from vlab.topology.model import Topology
 from vlab.topology.scope import Scope
 from vlab.topology.units import show_size
 from vlab.topology.vocabulary import VIRT_KINDS
+
+Rule = Callable[[Scope], Iterator[Finding]]
 
 MOST_NODES = 20_000
 MOST_REAL_SERVERS = 50_000
@@ -41,10 +43,10 @@ def problems(
     if too_many := list(_too_many(topology)):
         return too_many
     scope = Scope(topology, images, absent)
-    rules = (
+    rules: tuple[Rule, ...] = (
         *RULES,
         *address_rules.RULES,
-        *address6_rules.RULES,
+        *network_rules.RULES,
         *pair_rules.RULES,
         *service_rules.RULES,
         *service_key_rules.RULES,
