@@ -49,6 +49,18 @@ def start(*words: str, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
+def killed(*words: str, after: float, log: Path) -> bool:
+    """Kill a vlab ``after`` so many seconds; whether it was still at work."""
+    run = start(*words, log=log)
+    try:
+        run.wait(after)
+    except subprocess.TimeoutExpired:
+        run.kill()
+        run.wait()
+        return True
+    return False
+
+
 def host(*argv: str) -> str:
     """What a host command prints; a command that fails prints nothing that matters here."""
     return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60).stdout

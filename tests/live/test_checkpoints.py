@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import random
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.live.harness import STATE, TOPOLOGIES, lives, running, start, status, traces, verify, vlab
+from tests.live.harness import STATE, TOPOLOGIES, killed, lives, running, status, traces, verify, vlab
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
@@ -127,30 +125,36 @@ def test_a_damaged_checkpoint_is_refused_before_anything_is_touched(lab: str) ->
     vlab("discard", lab, "harmed")
 
 
+SHARES = (0.25, 0.45, 0.65, 0.85)
+"""Shares of an undisturbed run after which another is killed."""
+
+
 def test_a_killed_save_leaves_no_checkpoint_and_a_lab_that_goes_on(lab: str, file: Path, tmp_path: Path) -> None:
-    for attempt in range(4):
-        saving = start("save", lab, "killed", log=tmp_path / "save.log")
-        time.sleep(random.uniform(0.5, 2.5))
-        saving.send_signal(signal.SIGKILL)
-        saving.wait()
+    seconds = vlab("save", lab, "whole").seconds
+    halfway = []
+    for share in SHARES:
+        at_work = killed("save", lab, "killed", after=share * seconds, log=tmp_path / "save.log")
+        halfway.append(at_work and (STATE / "labs" / lab / "checkpoints" / "tmp-killed").exists())
         if "killed" in checkpoints(lab):  # it was done before the signal came
             vlab("discard", lab, "killed")
         vlab("up", str(file), "--as", lab, "--no-verify")
-        assert status(lab)["state"] == "running", attempt
+        assert status(lab)["state"] == "running", share
         verify(lab)
-    vlab("save", lab, "whole")
-    left = [path.name for path in (STATE / "labs" / lab / "checkpoints").iterdir()]
-    assert "tmp-killed" not in left
+    assert any(halfway)
+    vlab("save", lab, "more")
+    left = {path.name for path in (STATE / "labs" / lab / "checkpoints").iterdir()}
+    assert {"whole", "more"} <= left
+    assert not left & {"killed", "tmp-killed"}
     vlab("discard", lab, "whole")
+    vlab("discard", lab, "more")
 
 
 def test_a_killed_restore_is_finished_by_up_or_by_restore(lab: str, file: Path, tmp_path: Path) -> None:
     vlab("save", lab, "again")
-    for finish in (("up", str(file), "--as", lab, "--no-verify"), ("restore", lab, "again")):
-        restoring = start("restore", lab, "again", log=tmp_path / "restore.log")
-        time.sleep(random.uniform(1.0, 3.0))
-        restoring.send_signal(signal.SIGKILL)
-        restoring.wait()
+    seconds = vlab("restore", lab, "again").seconds
+    finishing = (("up", str(file), "--as", lab, "--no-verify"), ("restore", lab, "again"))
+    for share, finish in zip(SHARES, finishing * 2, strict=True):
+        assert killed("restore", lab, "again", after=share * seconds, log=tmp_path / "restore.log") or share > 0.5
         vlab(*finish)
         verify(lab)
     vlab("discard", lab, "again")

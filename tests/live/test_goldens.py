@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.harness import eventually, lives, running, start, status, traces, verify, vlab
+from tests.live.harness import eventually, killed, lives, running, start, status, traces, verify, vlab
 from tests.live.warm import GOLDENS, forget, golden, inside, stand_ins, topology
 from vlab.images.goldens import damage
 
@@ -108,7 +108,7 @@ def test_killed_at_several_moments_of_making_a_golden(tmp_path: Path) -> None:
     try:
         for number, share in enumerate(MOMENTS):
             forget("killed")
-            _killed(start("up", str(file), "--as", lab, "--no-verify", log=log), share * undisturbed.seconds)
+            killed("up", str(file), "--as", lab, "--no-verify", after=share * undisturbed.seconds, log=log)
             if number % 2:
                 _nothing_half_made("killed")
             else:  # at once: the stand-in of the killed run may still be dying
@@ -120,14 +120,6 @@ def test_killed_at_several_moments_of_making_a_golden(tmp_path: Path) -> None:
             assert traces(lab) == [], f"after a kill at {share * undisturbed.seconds:.1f} s"
     finally:
         vlab("down", lab, check=False)
-
-
-def _killed(run: subprocess.Popen[bytes], after: float) -> None:
-    try:
-        run.wait(after)
-    except subprocess.TimeoutExpired:
-        os.kill(run.pid, signal.SIGKILL)
-        run.wait()
 
 
 @pytest.mark.parametrize("moment", [_booting, _saving])
@@ -170,7 +162,8 @@ def test_an_interrupt_while_another_makes_the_golden_leaves_the_other_alone(tmp_
 def test_an_interrupt_does_not_take_a_guest_that_is_only_settled_again(tmp_path: Path) -> None:
     lab, log = "t-wsettle", tmp_path / "log"
     slow = (
-        "printf '#!/bin/sh\\nsleep 4\\nexec /usr/bin/cat \"$@\"\\n' >/usr/local/bin/cat; chmod 755 /usr/local/bin/cat"
+        "printf '#!/usr/bin/dash\\nsleep 4\\nexec /usr/bin/dash \"$@\"\\n' >/usr/local/bin/slow; chmod 755 /usr/local/bin/slow\n"
+        "ln -sf /usr/local/bin/slow /usr/bin/sh"
     )
     with running(topology(tmp_path, "eight"), lab):
         life = lives(lab)["box1"]
@@ -180,11 +173,12 @@ def test_an_interrupt_does_not_take_a_guest_that_is_only_settled_again(tmp_path:
         run = start("up", str(more), "--as", lab, "--no-verify", log=log)
         _until("box1 is settled", lambda: "settle/box1" in log.read_text(), run)
         time.sleep(1)
+        assert "settle/box1: done" not in log.read_text()
         os.kill(run.pid, signal.SIGINT)
         assert run.wait(60) == 130, log.read_text()
         assert lives(lab, without="box2")["box1"] == life
         assert [node["name"] for node in status(lab)["nodes"] if node["state"] == "running"] == ["box1", *others]
-        inside(lab, "rm", "/usr/local/bin/cat")
+        inside(lab, "ln", "-sf", "dash", "/usr/bin/sh")
         vlab("up", str(more), "--as", lab)
         assert lives(lab)["box1"] == life
         verify(lab)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.live.harness import TOPOLOGIES, eventually, start, status, traces, verify, vlab
+from tests.live.harness import TOPOLOGIES, eventually, killed, start, status, traces, verify, vlab
 
 pytestmark = pytest.mark.live
 
@@ -47,27 +46,15 @@ def test_killed_at_twenty_random_moments(length: float, tmp_path: Path) -> None:
     lab = "t-killed"
     try:
         for number, moment in enumerate(moments(length), 1):
-            killed = _kill_up_after(moment, lab, tmp_path / "log")
+            halfway = killed("up", str(FILE), "--as", lab, "--no-verify", after=moment, log=tmp_path / "log")
             if number % CONVERGE_EVERY == 0:
                 vlab("up", str(FILE), "--as", lab, "--no-verify")
                 assert status(lab)["state"] == "running", f"after a kill at {moment:.1f} s"
                 verify(lab)
-            vlab("down", lab, check=killed and bool(traces(lab)))
+            vlab("down", lab, check=halfway and bool(traces(lab)))
             assert traces(lab) == [], f"after a kill at {moment:.1f} s"
     finally:
         vlab("down", lab, check=False)
-
-
-def _kill_up_after(seconds: float, lab: str, log: Path) -> bool:
-    """Whether ``up`` was still running when it was killed."""
-    run = start("up", str(FILE), "--as", lab, "--no-verify", log=log)
-    try:
-        run.wait(seconds)
-    except subprocess.TimeoutExpired:
-        os.kill(run.pid, signal.SIGKILL)
-        run.wait()
-        return True
-    return False
 
 
 def test_interrupted_up_undoes_what_it_made(tmp_path: Path) -> None:

@@ -90,6 +90,15 @@ def test_missing_packages_are_named(clone: Path, tmp_path: Path) -> None:
     assert "called" not in said
 
 
+def test_the_tests_have_packages_of_their_own(clone: Path, tmp_path: Path) -> None:
+    path = tools(tmp_path / "bin", dpkg_query="exit 1", dpkg="echo amd64", apt_get="exit 1")
+    named = [
+        set(bootstrap(clone / "bootstrap", "--dry-run", *words, path=path).stderr.split()) for words in ([], ["test"])
+    ]
+    assert "tini" in named[0] & named[1]
+    assert named[1] - named[0] >= {"cpio", "curl", "shellcheck"}
+
+
 @pytest.mark.parametrize("architecture", ["", "arm64"], ids=["no apt", "another architecture"])
 def test_an_unsupported_host_is_told_so(clone: Path, tmp_path: Path, architecture: str) -> None:
     programs = {"dpkg_query": "exit 1", "dpkg": f"echo {architecture}", "apt_get": "exit 1"} if architecture else {}
