@@ -17,10 +17,11 @@ from benchmarks.command import Failed, vlab
 from benchmarks.crowd import Guest, seconds
 from benchmarks.floors import Prepared
 from benchmarks.rows import Row
+from vlab.engine import admission
 from vlab.engine.drivers import Drivers
-from vlab.host import memory
-from vlab.hypervisors.kind import kind
+from vlab.errors import HostError
 from vlab.images.recipe import catalogue
+from vlab.plan import Observed
 from vlab.topology.addressing import complete
 from vlab.topology.lab import Lab
 from vlab.topology.parse import Source, parse
@@ -49,7 +50,12 @@ class LabCase(Case):
         raise NotImplementedError  # each case has its own
 
     def lacks(self, size: int) -> str:
-        return " ".join(memory.refuse([kind(node.virt).cost(node) for node in self._lab(size).nodes]))
+        """What ``up`` would refuse the lab for, as its floors would only fail at it."""
+        try:
+            admission.refuse(self._lab(size), Observed())
+        except HostError as error:
+            return " ".join(error.details)
+        return ""
 
     def measure(self, size: int, rounds: int) -> Rows:
         ready = floors.prepare(self._drivers, self._lab(size))
