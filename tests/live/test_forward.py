@@ -126,7 +126,7 @@ def test_forwards_end_with_their_lab(lab: str) -> None:
 
 
 def test_a_connection_called_off_in_the_middle_of_a_dial_ends(lab: str) -> None:
-    """At each turn of the event loop from before the dial until well after it; 3.11's ``wait_for`` does not hear it at one of them."""
+    """At each turn of the event loop from before the dial until well after it; 3.11's ``wait_for`` does not hear it at some of them."""
 
     async def ended(server: socket.socket, turns: int) -> bool:
         target = Forward(18086, IPv4Address("10.30.0.254"), server.getsockname()[1])
